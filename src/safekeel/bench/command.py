@@ -1,0 +1,124 @@
+"""`safekeel eval` and `safekeel score`: a model on named benchmarks, outside a run folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safekeel.artifact import Stage, atomic_write_json
+from safekeel.bench import nano as nano_bench
+from safekeel.bench.run import AnyJudge, evaluate, judge_all
+from safekeel.bench.safety import BENCHMARKS
+from safekeel.bench.score import score
+from safekeel.engines import open_engine
+from safekeel.engines.base import Sampling
+from safekeel.errors import DataError, UsageError
+from safekeel.judges.nano import NanoJudge
+from safekeel.judges.rules import RulesJudge
+from safekeel.nano.words import load_words
+from safekeel.progress import ProgressReporter
+from safekeel.records import Completion, Prompt, Score, Verdict, read_jsonl
+
+NANO = "nano"
+
+
+@dataclass(frozen=True)
+class EvalRequest:
+    """Everything that decides an evaluation; it is the stage's configuration."""
+
+    model: str
+    benches: tuple[str, ...]
+    judge: str
+    samples: int
+    think: str
+    max_tokens: int | None
+    temperature: float
+    top_p: float
+    limit: int | None
+    data_dir: Path | None
+    batch_size: int
+    seed: int
+
+
+class JudgeByWorld:
+    """Nano items are read by the world's grammar, all others by the judge that was asked for."""
+
+    def __init__(self, other: AnyJudge) -> None:
+        self.nano, self.other = NanoJudge(load_words()), other
+        self.name, self.version, self.label_source = other.name, f"{self.nano.version}+{other.version}", None
+
+    def judge(self, prompt: Prompt, completion: Completion) -> list[Verdict]:
+        judge = self.nano if prompt.meta.get("world") == NANO else self.other
+        return judge.judge(prompt, completion)
+
+
+def open_judge(name: str) -> AnyJudge:
+    """The judge called `name`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name != RulesJudge.name:
+        raise UsageError(f"--judge {name!r}: this version has `rules`; trained and LLM judges come with the next release.")
+    return RulesJudge()
+
+
+def load_prompts(request: EvalRequest) -> tuple[list[Prompt], int]:
+    """All prompts of the benchmarks and the largest token budget any of them states."""
+    prompts: list[Prompt] = []
+    budget = 0
+    for name in request.benches:
+        if name == NANO:
+            items, tokens = nano_bench.test_items(load_words(), nano_bench.NanoSuiteConfig()), nano_bench.MAX_TOKENS
+            items = items[: request.limit]
+        else:
+            bench = BENCHMARKS.get(name)
+            items, tokens = bench.prompts("test", request.limit, request.data_dir, request.seed), bench.max_tokens
+        prompts += items
+        budget = max(budget, tokens)
+    if not prompts:
+        raise DataError(f"--bench {','.join(request.benches)!r} gives no items.")
+    return prompts, request.max_tokens or budget
+
+
+def evaluate_model(request: EvalRequest, out: Path, command: str, say: Callable[[str], None]) -> list[Score]:
+    """Generate, judge and score into `out`; continues an interrupted evaluation, skips a finished one."""
+    prompts, max_tokens = load_prompts(request)
+    judge = JudgeByWorld(open_judge(request.judge))
+    scheme, _, location = request.model.partition(":")
+    inputs = [Path(location)] if Path(location).exists() else []
+    config = json.loads(json.dumps(asdict(request) | {"judge_version": judge.version, "max_tokens": max_tokens}, default=str))
+    stage = Stage(out, "eval", "1", config, inputs, request.seed, command)
+    if stage.is_current():
+        say(f"{out}: up to date, skipped")
+        return [Score.model_validate(row) for row in json.loads((out / "scores.json").read_text("utf-8"))]
+    sampling = Sampling(
+        max_tokens=max_tokens,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        num_samples=request.samples,
+        seed=request.seed,
+        think=request.think,
+    )
+    only_nano = all(prompt.meta.get("world") == NANO for prompt in prompts)
+    engine = open_engine(request.model, **({"batch_size": request.batch_size} if scheme == "hf" else {}))
+    with ProgressReporter() as progress:
+        return evaluate(stage, engine, prompts, judge, sampling, headline=only_nano, progress=progress)
+
+
+def rescore_folder(folder: Path, judge_name: str) -> list[Score]:
+    """Judge and score the completions of a finished evaluation again and replace its verdicts and scores."""
+    for name in ("prompts.jsonl", "completions.jsonl"):
+        if not (folder / name).exists():
+            raise DataError(f"{folder / name} does not exist; expected a folder written by `safekeel eval` or a run's evaluation.")
+    prompts = read_jsonl(folder / "prompts.jsonl", Prompt)
+    completions = read_jsonl(folder / "completions.jsonl", Completion)
+    judge = JudgeByWorld(open_judge(judge_name))
+    items = judge_all(prompts, completions, judge, folder / "verdicts.jsonl")
+    headline = all(prompt.meta.get("world") == NANO for prompt in prompts)
+    model = completions[0].model if completions else "unknown"
+    rows = score(model, items, judge.name, judge.label_source, headline)
+    atomic_write_json(folder / "scores.json", [row.model_dump() for row in rows])
+    return rows

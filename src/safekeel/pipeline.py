@@ -1,0 +1,229 @@
+"""The whole loop as an ordered list of stages over one run folder.
+
+    00-base -> 05-eval-before -> 10-corpus -> 20-sft -> 30-select -> 40-rl -> 60-eval-after -> 90-report
+
+Data flows one way, through files. A stage whose command, inputs, configuration and version are those of its manifest is
+skipped; `force` redoes a stage and everything after it. This file and `cli.py` are the only ones that know more than one stage.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from safekeel.artifact import Stage, atomic_write_json, run_lock
+from safekeel.attacks import ATTACKS
+from safekeel.bench import nano as nano_bench
+from safekeel.bench import run as evaluation
+from safekeel.config import StageConfig, build, check_sections, load_recipe
+from safekeel.corpus import build as corpus_stage
+from safekeel.engines import open_engine
+from safekeel.engines.base import Sampling
+from safekeel.errors import DataError, UsageError
+from safekeel.judges.nano import NanoJudge
+from safekeel.nano import model as base_stage
+from safekeel.nano.requests import SEEN_FAMILIES, UNSEEN_FAMILIES
+from safekeel.nano.words import Words, load_words
+from safekeel.progress import ProgressReporter
+from safekeel.records import Prompt
+from safekeel.report import run as report_stage
+from safekeel.train import grpo, select, sft
+
+STAGES = ("00-base", "05-eval-before", "10-corpus", "20-sft", "30-select", "40-rl", "60-eval-after", "90-report")
+
+
+class EvalConfig(StageConfig):
+    """How completions are generated in both evaluations."""
+
+    batch_size: int = 64
+    max_tokens: int = nano_bench.MAX_TOKENS
+
+
+class Recipe(BaseModel):
+    """A recipe resolved into the configuration of every stage."""
+
+    nano: base_stage.NanoConfig
+    suite: nano_bench.NanoSuiteConfig
+    eval: EvalConfig
+    corpus: corpus_stage.CorpusConfig
+    sft: sft.SftConfig
+    select: select.SelectConfig
+    rl: grpo.RlConfig
+    report: report_stage.ReportConfig
+
+    @classmethod
+    def resolve(cls, tables: dict) -> Recipe:
+        """Check every section and key of a recipe; the nearest name is offered for an unknown one."""
+        check_sections(tables, list(cls.model_fields))
+        sections = {
+            name: build(field.annotation, tables.get(name, {}), name)  # type: ignore[arg-type]
+            for name, field in cls.model_fields.items()
+        }
+        return cls(**sections)
+
+
+class Pipeline:
+    """Runs the stages of one run folder in order."""
+
+    def __init__(self, recipe: Recipe, out: Path, command: str, say: Callable[[str], None], force: str | None = None) -> None:
+        if force is not None and force not in STAGES:
+            raise UsageError(f"--force {force!r}: no such stage. The stages are {', '.join(STAGES)}.")
+        self.recipe, self.out, self.command, self.say, self.force = recipe, out, command, say, force
+        self.words: Words = load_words(recipe.nano.test_words)
+        self.judge = NanoJudge(self.words)
+        self.forced = False
+
+    def run(self) -> None:
+        """All stages; safe to call again after a kill, and on a finished run."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        with run_lock(self.out), ProgressReporter() as self.progress:
+            atomic_write_json(self.out / "run.json", {"run": self.out.name, "recipe": self.recipe.model_dump(mode="json")})
+            self._base()
+            self._evaluate("05-eval-before", self.out / "00-base/model", with_eligibility=True)
+            self._corpus()
+            self._sft()
+            self._select()
+            self._rl()
+            self._evaluate("60-eval-after", self.out / "40-rl/model", with_eligibility=False)
+            self._report()
+
+    def _stage(self, folder: str, name: str, version: str, config: dict, inputs: list[str], seed: int) -> Stage | None:
+        """The stage to run, or None when it is current."""
+        paths = [self.out / path for path in inputs]
+        stage = Stage(self.out / folder, name, version, config, paths, seed, self.command)
+        self.forced = self.forced or self.force == folder
+        if not self.forced and stage.is_current():
+            self.say(f"{folder}: up to date, skipped")
+            return None
+        if self.forced:
+            stage.discard()
+        self.say(f"{folder}: running")
+        self._started = time.monotonic()
+        return stage
+
+    def _done(self, folder: str, note: str = "") -> None:
+        self.say(f"{folder}: done in {time.monotonic() - self._started:.0f} s{' · ' + note if note else ''}")
+
+    def _base(self) -> None:
+        config = self.recipe.nano
+        identity = config.model_dump(mode="json") | {"words": self.words.digests()}
+        if stage := self._stage("00-base", base_stage.STAGE, base_stage.VERSION, identity, [], config.build_seed):
+            base_stage.run(config, stage, self.say, self.progress)
+            self._done("00-base")
+
+    def _evaluate(self, folder: str, model: Path, with_eligibility: bool) -> None:
+        config = self.recipe.suite.model_dump(mode="json") | self.recipe.eval.model_dump(mode="json") | {"words": self.words.digests()}
+        inputs = [str(model.relative_to(self.out))]
+        if not with_eligibility:
+            inputs.append("05-eval-before/families.json")
+        stage = self._stage(folder, f"{evaluation.STAGE} {self.judge.version}", evaluation.VERSION, config, inputs, self.recipe.suite.seed)
+        if stage is None:
+            return
+        rows = evaluation.evaluate(
+            stage,
+            open_engine(f"hf:{model}", batch_size=self.recipe.eval.batch_size),
+            nano_bench.test_items(self.words, self.recipe.suite),
+            self.judge,
+            Sampling(max_tokens=self.recipe.eval.max_tokens),
+            pools=None if with_eligibility else family_pools(self.out / "05-eval-before/families.json"),
+            eligibility=nano_bench.eligibility_items(self.words, self.recipe.suite) if with_eligibility else None,
+            seen_families=SEEN_FAMILIES,
+            progress=self.progress,
+        )
+        headline = {(row.benchmark, row.metric): row.value for row in rows if row.slice == "all"}
+        note = ", ".join(
+            f"{metric} {value:.3f}"
+            for benchmark, metric in (("nano-refuse", "dsr"), ("nano-answer", "over_refusal"), ("nano-arithmetic", "acc"))
+            if (value := headline.get((benchmark, metric))) is not None
+        )
+        self._done(folder, note)
+
+    def held_out(self) -> list[Prompt]:
+        """Every item no training may touch: test, eligibility and selection."""
+        return [
+            *nano_bench.test_items(self.words, self.recipe.suite),
+            *nano_bench.eligibility_items(self.words, self.recipe.suite),
+            *self._selection_items(),
+        ]
+
+    def _selection_items(self) -> list[Prompt]:
+        config = self.recipe.select
+        sizes = (config.num_refuse, config.num_answer, config.num_problems, config.num_per_family)
+        return nano_bench.selection_items(self.words, *sizes, config.seed)
+
+    def _corpus(self) -> None:
+        config = self.recipe.corpus
+        identity = config.model_dump(mode="json") | {"words": self.words.digests(), "suite": self.recipe.suite.model_dump(mode="json")}
+        if stage := self._stage("10-corpus", corpus_stage.STAGE, corpus_stage.VERSION, identity, ["00-base/model"], config.seed):
+            engine = open_engine(f"hf:{self.out / '00-base/model'}", batch_size=self.recipe.eval.batch_size)
+            corpus_stage.run(config, stage, engine, self.judge, self.words, self.held_out(), self.progress)
+            self._done("10-corpus")
+
+    def _sft(self) -> None:
+        config = self.recipe.sft
+        inputs = ["00-base/model", "10-corpus/sft.jsonl"]
+        if stage := self._stage("20-sft", sft.STAGE, sft.VERSION, config.model_dump(mode="json"), inputs, config.seed):
+            sft.run(config, stage, self.out / "00-base/model", self.out / "10-corpus", self.progress)
+            self._done("20-sft")
+
+    def _select(self) -> None:
+        config = self.recipe.select
+        identity = config.model_dump(mode="json") | {"words": self.words.digests()}
+        if stage := self._stage("30-select", select.STAGE, select.VERSION, identity, ["20-sft/checkpoints"], config.seed):
+            checkpoints = sorted((self.out / "20-sft/checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name[11:]))
+            chosen = select.run(
+                config,
+                stage,
+                checkpoints,
+                self._selection_items(),
+                lambda path: open_engine(f"hf:{path}", batch_size=self.recipe.eval.batch_size),
+                self.judge,
+                self.recipe.eval.max_tokens,
+                self.progress,
+            )
+            self._done("30-select", f"chose {chosen.name}")
+
+    def _rl(self) -> None:
+        config = self.recipe.rl
+        inputs = ["30-select/model", "10-corpus/rl.jsonl"]
+        if stage := self._stage("40-rl", grpo.STAGE, grpo.VERSION, config.model_dump(mode="json"), inputs, config.seed):
+            grpo.run(config, stage, self.out / "30-select/model", self.out / "10-corpus", self.progress)
+            self._done("40-rl")
+
+    def _report(self) -> None:
+        config = self.recipe.report
+        inputs = ["05-eval-before", "60-eval-after", "30-select/candidates.json", "40-rl"]
+        if stage := self._stage("90-report", report_stage.STAGE, report_stage.VERSION, config.model_dump(mode="json"), inputs, 0):
+            report_stage.run(config, stage, self.out)
+            self._done("90-report")
+
+
+def family_pools(families_file: Path) -> dict[str, list[str]]:
+    """The pooled benchmarks of the families that count: `jailbreak-seen` and `jailbreak-unseen`."""
+    families = json.loads(families_file.read_text("utf-8"))
+    groups = {"jailbreak-seen": SEEN_FAMILIES, "jailbreak-unseen": UNSEEN_FAMILIES}
+    return {
+        name: [f"jailbreak-{family}" for family in members if family in ATTACKS.names() and families[family]["eligible"]]
+        for name, members in groups.items()
+    }
+
+
+def train_single(name: str, model: Path, corpus: Path, out: Path, overrides: list[str], say: Callable[[str], None]) -> None:
+    """`safekeel train sft|grpo`: one training stage outside a run folder, with the nano recipe's settings and overrides."""
+    if not model.is_dir():
+        raise UsageError(f"MODEL hf:{model}: no such folder; expected a checkpoint such as out/nano/00-base/model.")
+    recipe = Recipe.resolve(load_recipe("nano", overrides))
+    module, config, rows = (sft, recipe.sft, "sft.jsonl") if name == "sft" else (grpo, recipe.rl, "rl.jsonl")
+    if not (corpus / rows).exists():
+        raise DataError(f"{corpus / rows} does not exist; expected a corpus folder such as out/nano/10-corpus.")
+    inputs = [model, corpus / rows]
+    stage = Stage(out, module.STAGE, module.VERSION, config.model_dump(mode="json"), inputs, config.seed, f"safekeel train {name}")
+    with run_lock(out), ProgressReporter() as progress:
+        if stage.is_current():
+            say(f"{out}: up to date, skipped")
+        else:
+            module.run(config, stage, model, corpus, progress)
