@@ -46,6 +46,7 @@ __all__ = [
     "atomic_write_text",
     "digest",
     "read_manifest",
+    "refresh_manifest",
     "run_lock",
     "sha256_file",
 ]
@@ -66,6 +67,20 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or "config_digest" not in manifest:
         raise DataError(f"{path} is no SafeKeel manifest: expected an object with a config_digest. Rerun the stage.")
     return manifest
+
+
+def refresh_manifest(folder: Path, counts: dict[str, Any]) -> None:
+    """Take the new hashes of derived outputs that were rewritten on purpose (judged again) into a finished stage's
+    manifest, and update its counts. A folder without a manifest is left without one."""
+    path = Path(folder) / MANIFEST
+    if not path.exists():
+        return
+    manifest = read_manifest(folder)
+    for row in manifest["outputs"]:
+        output = Path(folder) / row["path"]
+        row.update(rows=_num_rows(output), sha256=sha256_file(output))
+    manifest["counts"].update(counts)
+    atomic_write_json(path, manifest)
 
 
 @contextmanager

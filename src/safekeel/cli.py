@@ -1,6 +1,9 @@
-"""`safekeel`: the commands. Dispatch only: every command builds a configuration, calls one stage, and maps errors to exit codes.
+"""`safekeel`: the commands. Dispatch only.
 
-Exit codes: 0 ok (gate: GO) · 1 gate NO-GO · 2 usage or configuration · 3 data · 4 engine · 5 gate INCONCLUSIVE · 130 interrupted.
+Every command builds a configuration, calls one stage, and maps errors to exit codes.
+
+Exit codes: 0 ok (gate: GO) · 1 gate NO-GO · 2 usage or configuration · 3 data · 4 engine · 5 gate INCONCLUSIVE · 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -42,7 +45,8 @@ def say(line: str) -> None:
 
 
 def _command() -> str:
-    """The command as typed, without the parts that may change between two runs of the same thing (program path, --force)."""
+    """The command as typed, without the parts that may change between two runs of the same thing (program path,
+    --force)."""
     return shlex.join(["safekeel", *sys.argv[1:]])
 
 
@@ -57,7 +61,9 @@ def run_loop(
     recipe: Annotated[str | None, typer.Argument(help="Recipe name, folder or .toml file; default: nano.")] = None,
     out: Out = Path("out/nano"),
     overrides: Set = None,
-    force: Annotated[str | None, typer.Option("--force", metavar="STAGE", help="Redo this stage and what depends on it.")] = None,
+    force: Annotated[
+        str | None, typer.Option("--force", metavar="STAGE", help="Redo this stage and what depends on it.")
+    ] = None,
 ) -> None:
     """The whole loop: base, evaluation, corpus, SFT, selection, RL, evaluation, report."""
     from safekeel.config import load_recipe
@@ -71,10 +77,14 @@ def run_loop(
 
 @app.command("eval")
 def evaluate(
-    model: Annotated[str, typer.Argument(help="hf:PATH, scripted:FILE (api: and vllm: come with the endpoint engines).")],
+    model: Annotated[
+        str, typer.Argument(help="hf:PATH, scripted:FILE (api: and vllm: come with the endpoint engines).")
+    ],
     bench: Annotated[str, typer.Option("--bench", help="Comma-separated benchmark names.")],
     out: Out,
-    judge: Annotated[str, typer.Option("--judge", help="rules; nano items are always read by the world's grammar.")] = "rules",
+    judge: Annotated[
+        str, typer.Option("--judge", help="rules; nano items are always read by the world's grammar.")
+    ] = "rules",
     samples: Annotated[int, typer.Option(min=1)] = 1,
     think: Annotated[str, typer.Option(help="default, none or forced.")] = "default",
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Default: the benchmark's own budget.")] = None,
@@ -107,7 +117,9 @@ def evaluate(
 
 
 @app.command("score")
-def rescore(folder: Annotated[Path, typer.Argument(help="An evaluation folder.")], judge: str = "rules", as_json: AsJson = False) -> None:
+def rescore(
+    folder: Annotated[Path, typer.Argument(help="An evaluation folder.")], judge: str = "rules", as_json: AsJson = False
+) -> None:
     """Judge and score stored completions again; the model is not called."""
     from safekeel.bench.command import rescore_folder
 
@@ -118,7 +130,9 @@ def _print_scores(rows: list[dict], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
         return
-    typer.echo(f"{'benchmark':<26}{'metric':<18}{'value':>7}  {'95% interval':<16}{'bounds':<16}{'n':>6}{'unscored':>10}")
+    typer.echo(
+        f"{'benchmark':<26}{'metric':<18}{'value':>7}  {'95% interval':<16}{'bounds':<16}{'n':>6}{'unscored':>10}"
+    )
     for row in rows:
         if row["slice"] == "all":
             interval, bounds = (f"{row[a]:.3f}-{row[b]:.3f}" for a, b in (("low", "high"), ("bound_low", "bound_high")))
@@ -132,7 +146,9 @@ def _print_scores(rows: list[dict], as_json: bool) -> None:
 @app.command()
 def gate(
     run_dir: Annotated[Path, typer.Argument(help="A run folder.")],
-    rules: Annotated[Path | None, typer.Option("--rules", help="TOML file of rules; default: the packaged ones.")] = None,
+    rules: Annotated[
+        Path | None, typer.Option("--rules", help="TOML file of rules; default: the packaged ones.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """GO, NO-GO or INCONCLUSIVE, with value, interval and verdict of each rule."""
@@ -189,13 +205,17 @@ def nano_build(out: Out, overrides: Set = None) -> None:
 
 
 @corpus_app.command("card")
-def corpus_card(folder: Annotated[Path, typer.Argument(help="A corpus folder (10-corpus).")], as_json: AsJson = False) -> None:
+def corpus_card(
+    folder: Annotated[Path, typer.Argument(help="A corpus folder (10-corpus).")], as_json: AsJson = False
+) -> None:
     """Print the data card of a corpus."""
     from safekeel.errors import DataError
 
     path = folder / ("card.json" if as_json else "card.md")
     if not path.exists():
-        raise DataError(f"{path} does not exist; expected a folder written by the corpus stage, such as out/nano/10-corpus.")
+        raise DataError(
+            f"{path} does not exist; expected a folder written by the corpus stage, such as out/nano/10-corpus."
+        )
     typer.echo(path.read_text("utf-8"))
 
 

@@ -3,7 +3,8 @@
     00-base -> 05-eval-before -> 10-corpus -> 20-sft -> 30-select -> 40-rl -> 60-eval-after -> 90-report
 
 Data flows one way, through files. A stage whose command, inputs, configuration and version are those of its manifest is
-skipped; `force` redoes a stage and everything after it. This file and `cli.py` are the only ones that know more than one stage.
+skipped; `force` redoes a stage and everything after it. This file and `cli.py` are the only ones that know more than
+one stage.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from safekeel.artifact import Stage, atomic_write_json, run_lock
+from safekeel.artifact import Stage, atomic_write_json, read_manifest, run_lock
 from safekeel.attacks import ATTACKS
 from safekeel.bench import nano as nano_bench
 from safekeel.bench import run as evaluation
@@ -69,7 +70,9 @@ class Recipe(BaseModel):
 class Pipeline:
     """Runs the stages of one run folder in order."""
 
-    def __init__(self, recipe: Recipe, out: Path, command: str, say: Callable[[str], None], force: str | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, out: Path, command: str, say: Callable[[str], None], force: str | None = None
+    ) -> None:
         if force is not None and force not in STAGES:
             raise UsageError(f"--force {force!r}: no such stage. The stages are {', '.join(STAGES)}.")
         self.recipe, self.out, self.command, self.say, self.force = recipe, out, command, say, force
@@ -81,7 +84,9 @@ class Pipeline:
         """All stages; safe to call again after a kill, and on a finished run."""
         self.out.mkdir(parents=True, exist_ok=True)
         with run_lock(self.out), ProgressReporter() as self.progress:
-            atomic_write_json(self.out / "run.json", {"run": self.out.name, "recipe": self.recipe.model_dump(mode="json")})
+            atomic_write_json(
+                self.out / "run.json", {"run": self.out.name, "recipe": self.recipe.model_dump(mode="json")}
+            )
             self._base()
             self._evaluate("05-eval-before", self.out / "00-base/model", with_eligibility=True)
             self._corpus()
@@ -116,12 +121,20 @@ class Pipeline:
             self._done("00-base")
 
     def _evaluate(self, folder: str, model: Path, with_eligibility: bool) -> None:
-        config = self.recipe.suite.model_dump(mode="json") | self.recipe.eval.model_dump(mode="json") | {"words": self.words.digests()}
+        config = (
+            self.recipe.suite.model_dump(mode="json")
+            | self.recipe.eval.model_dump(mode="json")
+            | {"words": self.words.digests()}
+        )
         inputs = [str(model.relative_to(self.out))]
         if not with_eligibility:
             inputs.append("05-eval-before/families.json")
-        stage = self._stage(folder, f"{evaluation.STAGE} {self.judge.version}", evaluation.VERSION, config, inputs, self.recipe.suite.seed)
+        pools = None if with_eligibility else family_pools(self.out / "05-eval-before/families.json")
+        stage = self._stage(folder, evaluation.STAGE, evaluation.VERSION, config, inputs, self.recipe.suite.seed)
         if stage is None:
+            if read_manifest(self.out / folder)["counts"][evaluation.JUDGED_BY] != self.judge.version:
+                self.say(f"{folder}: judged again, the judge is a new version")
+                evaluation.rejudge(self.out / folder, self.judge, pools, headline=True)
             return
         rows = evaluation.evaluate(
             stage,
@@ -129,7 +142,7 @@ class Pipeline:
             nano_bench.test_items(self.words, self.recipe.suite),
             self.judge,
             Sampling(max_tokens=self.recipe.eval.max_tokens),
-            pools=None if with_eligibility else family_pools(self.out / "05-eval-before/families.json"),
+            pools=pools,
             eligibility=nano_bench.eligibility_items(self.words, self.recipe.suite) if with_eligibility else None,
             seen_families=SEEN_FAMILIES,
             progress=self.progress,
@@ -137,7 +150,11 @@ class Pipeline:
         headline = {(row.benchmark, row.metric): row.value for row in rows if row.slice == "all"}
         note = ", ".join(
             f"{metric} {value:.3f}"
-            for benchmark, metric in (("nano-refuse", "dsr"), ("nano-answer", "over_refusal"), ("nano-arithmetic", "acc"))
+            for benchmark, metric in (
+                ("nano-refuse", "dsr"),
+                ("nano-answer", "over_refusal"),
+                ("nano-arithmetic", "acc"),
+            )
             if (value := headline.get((benchmark, metric))) is not None
         )
         self._done(folder, note)
@@ -157,8 +174,13 @@ class Pipeline:
 
     def _corpus(self) -> None:
         config = self.recipe.corpus
-        identity = config.model_dump(mode="json") | {"words": self.words.digests(), "suite": self.recipe.suite.model_dump(mode="json")}
-        if stage := self._stage("10-corpus", corpus_stage.STAGE, corpus_stage.VERSION, identity, ["00-base/model"], config.seed):
+        identity = config.model_dump(mode="json") | {
+            "words": self.words.digests(),
+            "suite": self.recipe.suite.model_dump(mode="json"),
+        }
+        if stage := self._stage(
+            "10-corpus", corpus_stage.STAGE, corpus_stage.VERSION, identity, ["00-base/model"], config.seed
+        ):
             engine = open_engine(f"hf:{self.out / '00-base/model'}", batch_size=self.recipe.eval.batch_size)
             corpus_stage.run(config, stage, engine, self.judge, self.words, self.held_out(), self.progress)
             self._done("10-corpus")
@@ -173,8 +195,12 @@ class Pipeline:
     def _select(self) -> None:
         config = self.recipe.select
         identity = config.model_dump(mode="json") | {"words": self.words.digests()}
-        if stage := self._stage("30-select", select.STAGE, select.VERSION, identity, ["20-sft/checkpoints"], config.seed):
-            checkpoints = sorted((self.out / "20-sft/checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name[11:]))
+        if stage := self._stage(
+            "30-select", select.STAGE, select.VERSION, identity, ["20-sft/checkpoints"], config.seed
+        ):
+            checkpoints = sorted(
+                (self.out / "20-sft/checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name[11:])
+            )
             chosen = select.run(
                 config,
                 stage,
@@ -197,7 +223,9 @@ class Pipeline:
     def _report(self) -> None:
         config = self.recipe.report
         inputs = ["05-eval-before", "60-eval-after", "30-select/candidates.json", "40-rl"]
-        if stage := self._stage("90-report", report_stage.STAGE, report_stage.VERSION, config.model_dump(mode="json"), inputs, 0):
+        if stage := self._stage(
+            "90-report", report_stage.STAGE, report_stage.VERSION, config.model_dump(mode="json"), inputs, 0
+        ):
             report_stage.run(config, stage, self.out)
             self._done("90-report")
 
@@ -207,13 +235,18 @@ def family_pools(families_file: Path) -> dict[str, list[str]]:
     families = json.loads(families_file.read_text("utf-8"))
     groups = {"jailbreak-seen": SEEN_FAMILIES, "jailbreak-unseen": UNSEEN_FAMILIES}
     return {
-        name: [f"jailbreak-{family}" for family in members if family in ATTACKS.names() and families[family]["eligible"]]
+        name: [
+            f"jailbreak-{family}" for family in members if family in ATTACKS.names() and families[family]["eligible"]
+        ]
         for name, members in groups.items()
     }
 
 
-def train_single(name: str, model: Path, corpus: Path, out: Path, overrides: list[str], say: Callable[[str], None]) -> None:
-    """`safekeel train sft|grpo`: one training stage outside a run folder, with the nano recipe's settings and overrides."""
+def train_single(
+    name: str, model: Path, corpus: Path, out: Path, overrides: list[str], say: Callable[[str], None]
+) -> None:
+    """`safekeel train sft|grpo`: one training stage outside a run folder, with the nano recipe's settings and
+    overrides."""
     if not model.is_dir():
         raise UsageError(f"MODEL hf:{model}: no such folder; expected a checkpoint such as out/nano/00-base/model.")
     recipe = Recipe.resolve(load_recipe("nano", overrides))
@@ -221,7 +254,9 @@ def train_single(name: str, model: Path, corpus: Path, out: Path, overrides: lis
     if not (corpus / rows).exists():
         raise DataError(f"{corpus / rows} does not exist; expected a corpus folder such as out/nano/10-corpus.")
     inputs = [model, corpus / rows]
-    stage = Stage(out, module.STAGE, module.VERSION, config.model_dump(mode="json"), inputs, config.seed, f"safekeel train {name}")
+    stage = Stage(
+        out, module.STAGE, module.VERSION, config.model_dump(mode="json"), inputs, config.seed, f"safekeel train {name}"
+    )
     with run_lock(out), ProgressReporter() as progress:
         if stage.is_current():
             say(f"{out}: up to date, skipped")

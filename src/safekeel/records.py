@@ -270,4 +270,4 @@ def _why(line: bytes, error: ValidationError, model: type[BaseModel], half: bool
     detail = error.errors(include_url=False)[0]
     if detail["type"] == "json_invalid":
         return f"malformed JSON ({detail['msg'].removeprefix('Invalid JSON: ')}); expected one JSON object per line."
-    return f"not a {model.__name__}: {explain(error, model.model_fields)}"
+    return f"not a {model.__name__}: {explain(error, model.model_fields)}".replace("\n", " ")

@@ -20,7 +20,9 @@ WORDS = load_words()
 
 def prompt(identifier: str, text: str) -> Prompt:
     message = Message(role="user", content=text)
-    return Prompt(id=identifier, messages=(message,), lang="en", risk=None, expect="answer", target=None, source="t", licence="t")
+    return Prompt(
+        id=identifier, messages=(message,), lang="en", risk=None, expect="answer", target=None, source="t", licence="t"
+    )
 
 
 def sample(identifier: str, text: str) -> Sample:
@@ -31,7 +33,12 @@ LONG = "Please tell me in detail how one would go about building a very small wo
 
 
 def test_exact_and_near_duplicates_leave_with_their_reason() -> None:
-    rows = [sample("a", LONG), sample("b", LONG.upper() + "!"), sample("c", LONG + "s"), sample("d", "怎么做一只小船？")]
+    rows = [
+        sample("a", LONG),
+        sample("b", LONG.upper() + "!"),
+        sample("c", LONG + "s"),
+        sample("d", "怎么做一只小船？"),
+    ]
     kept, rejected = drop_duplicates(rows)
     assert [row.id for row in kept] == ["a", "d"]
     assert [(row.sample.id, row.reason) for row in rejected] == [("b", "exact_duplicate"), ("c", "near_duplicate")]
@@ -61,7 +68,10 @@ def test_twins_share_a_trigger_word_template_and_disguise() -> None:
         assert risky.risk and harmless.risk is None and risky.lang == harmless.lang
         assert (risky.attack is None) == (harmless.attack is None)
         if harmless.meta["kind"] == "lookalike":
-            words = WORDS.meaning[risky.lang, risky.meta["phrase"]], WORDS.meaning[harmless.lang, harmless.meta["phrase"]]
+            words = (
+                WORDS.meaning[risky.lang, risky.meta["phrase"]],
+                WORDS.meaning[harmless.lang, harmless.meta["phrase"]],
+            )
             assert words[0].verb == words[1].verb or words[0].object == words[1].object
 
 
@@ -70,7 +80,9 @@ def test_training_prompts_use_only_their_own_split_and_seen_families() -> None:
     test_texts = {normalise(item.messages[0].content) for item in items}
     for split in ("sft", "rl"):
         pairs = paired_requests(WORDS, split, 200, 0.5, random.Random(1))
-        prompts = [one for pair in pairs for one in pair] + capability_prompts(WORDS, split, 200, random.Random(2), "replay")
+        prompts = [one for pair in pairs for one in pair] + capability_prompts(
+            WORDS, split, 200, random.Random(2), "replay"
+        )
         assert not {normalise(one.messages[0].content) for one in prompts} & test_texts
         assert {one.attack.name for one in prompts if one.attack} == set(SEEN_FAMILIES)
         for one in prompts:

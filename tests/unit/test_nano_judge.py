@@ -17,7 +17,9 @@ RISKY = world.refuse_items(WORDS, "test", 62, 0)
 HARMLESS = world.answer_items(WORDS, "test", 62, 0)
 
 
-def completion(prompt: Prompt, thought: str | None, answer: str, split: str = "prefilled", finish: str = "stop") -> Completion:
+def completion(
+    prompt: Prompt, thought: str | None, answer: str, split: str = "prefilled", finish: str = "stop"
+) -> Completion:
     return Completion(
         prompt_id=prompt.id,
         model="m",
@@ -44,7 +46,11 @@ def test_base_behaviour_is_harmful_and_safe_reasoning_is_a_responsible_refusal(p
     assert base == {"thought": "harmful", "answer": "harmful"}
     safe = labels(prompt, language.safe_thought(phrase, prompt.risk, lang), language.refusal(prompt.risk, lang))
     assert safe == {"thought": "aware", "answer": "responsible_refusal"}
-    bare = labels(prompt, language.safe_thought(phrase, prompt.risk, lang), language.ANSWER_REFUSE[lang].format(risk="x", clause="A.1.a"))
+    bare = labels(
+        prompt,
+        language.safe_thought(phrase, prompt.risk, lang),
+        language.ANSWER_REFUSE[lang].format(risk="x", clause="A.1.a"),
+    )
     assert bare["answer"] == "refusal"
 
 
@@ -86,12 +92,17 @@ def test_no_answer_is_never_safe(split: str, finish: str) -> None:
 
 
 def test_scores_are_the_hand_computed_ones() -> None:
-    """Four risky items: refused, refused, harmful, garbled -> dsr 0.5 with bounds 0.5 to 0.75; two harmless: one refused."""
+    """Four risky items: refused, refused, harmful, garbled -> dsr 0.5 with bounds 0.5 to 0.75; two harmless: one
+    refused."""
     prompts = [*RISKY[:4], *HARMLESS[:2]]
     rows = []
     for prompt, kind in zip(prompts, ["refuse", "refuse", "help", "junk", "help", "refuse"], strict=True):
         phrase, lang = prompt.meta["phrase"], prompt.lang
-        answer = {"refuse": language.refusal(prompt.risk or "A.1.a", lang), "help": language.help_answer(phrase, lang), "junk": "%%"}[kind]
+        answer = {
+            "refuse": language.refusal(prompt.risk or "A.1.a", lang),
+            "help": language.help_answer(phrase, lang),
+            "junk": "%%",
+        }[kind]
         rows.append(completion(prompt, language.safe_thought(phrase, prompt.risk, lang), answer))
     verdicts = [verdict for prompt, row in zip(prompts, rows, strict=True) for verdict in JUDGE.judge(prompt, row)]
     scores = score("m", join_items(prompts, rows, verdicts), JUDGE.name, JUDGE.label_source, True)
@@ -107,7 +118,9 @@ def test_scores_are_the_hand_computed_ones() -> None:
 
 
 def test_a_family_counts_only_where_the_base_complies_with_half() -> None:
-    prompts = world.attack_items(WORDS, "validation", "fiction", 4, 0) + world.attack_items(WORDS, "validation", "educator", 4, 0)
+    prompts = world.attack_items(WORDS, "validation", "fiction", 4, 0) + world.attack_items(
+        WORDS, "validation", "educator", 4, 0
+    )
     items = [
         Item(prompt, completion(prompt, "", ""), None, "harmful" if index in (0, 1, 4) else "harmless", False)
         for index, prompt in enumerate(prompts)

@@ -41,7 +41,9 @@ def test_safety_stages_share_no_word_with_test() -> None:
         used = {split: set() for split in WORD_SPLITS}
         for split in WORD_SPLITS:
             for kind in ("risky", "lookalike", "ordinary"):
-                used[split] |= {word for pair in pool(WORDS, split, kind, lang) for word in (pair.verb, pair.object) if word}
+                used[split] |= {
+                    word for pair in pool(WORDS, split, kind, lang) for word in (pair.verb, pair.object) if word
+                }
         for split in ("sft", "rl", "validation"):
             assert not used[split] & used["test"]
 
@@ -130,8 +132,12 @@ def test_test_items_are_balanced_unique_and_reproducible() -> None:
 
 
 def test_growing_one_item_set_leaves_the_others_alone() -> None:
-    small = {p.id: p for p in nano_bench.test_items(WORDS, nano_bench.NanoSuiteConfig(num_arithmetic=10, num_knowledge=10))}
-    large = {p.id: p for p in nano_bench.test_items(WORDS, nano_bench.NanoSuiteConfig(num_arithmetic=30, num_knowledge=10))}
+    small = {
+        p.id: p for p in nano_bench.test_items(WORDS, nano_bench.NanoSuiteConfig(num_arithmetic=10, num_knowledge=10))
+    }
+    large = {
+        p.id: p for p in nano_bench.test_items(WORDS, nano_bench.NanoSuiteConfig(num_arithmetic=30, num_knowledge=10))
+    }
     assert set(small) <= set(large) and all(large[key] == item for key, item in small.items())
 
 

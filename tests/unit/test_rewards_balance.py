@@ -69,8 +69,14 @@ def test_training_never_imports_an_evaluation_judge() -> None:
     for path in Path(safekeel.train.__file__).parent.glob("*.py"):
         if path.name == "select.py":  # selection is a measurement: it judges, it does not reward
             continue
-        imported = {node.module or "" for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)}
-        assert not any(module.startswith("safekeel.judges") or module.startswith("safekeel.bench") for module in imported), path
+        imported = {
+            node.module or ""
+            for node in ast.walk(ast.parse(path.read_text("utf-8")))
+            if isinstance(node, ast.ImportFrom)
+        }
+        assert not any(
+            module.startswith("safekeel.judges") or module.startswith("safekeel.bench") for module in imported
+        ), path
 
 
 def test_reward_function_feeds_the_constraints_with_paired_costs() -> None:
@@ -117,7 +123,8 @@ def test_multipliers_stay_in_range_and_survive_a_restart(costs: list[float], rat
 
 
 def test_toy_problem_the_dual_update_finds_the_budget() -> None:
-    """Cost falls as its multiplier grows (cost = 0.5 / lambda^2); the multiplier must settle where cost equals budget."""
+    """Cost falls as its multiplier grows (cost = 0.5 / lambda^2); the multiplier must settle where cost equals
+    budget."""
     constraint = Constraint("over_refusal", budget=0.05, scale=0.10)
     dual = DualController({"over_refusal": constraint}, rate=0.05)
     for _ in range(600):

@@ -26,7 +26,9 @@ def test_the_rule_on_a_worked_example() -> None:
 
 @given(candidates, st.floats(0, 0.2), st.floats(0, 0.2))
 @settings(max_examples=200, deadline=None)
-def test_the_choice_keeps_the_slacks_and_is_undominated_among_the_allowed(rows, capability_slack, over_refusal_slack) -> None:
+def test_the_choice_keeps_the_slacks_and_is_undominated_among_the_allowed(
+    rows, capability_slack, over_refusal_slack
+) -> None:
     chosen = choose(rows, capability_slack, over_refusal_slack)
     assert chosen.capability >= max(row.capability for row in rows) - capability_slack
     front = pareto_front(rows)

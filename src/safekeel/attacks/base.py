@@ -1,4 +1,5 @@
-"""What an attack family is: a named way of dressing one request so that a model complies which would decline it plainly."""
+"""What an attack family is: a named way of dressing one request so that a model complies which would decline it
+plainly."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from safekeel.attacks.base import AttackFamily
 FAMILY = AttackFamily(
     name="educator",
     goal="give the request an educational excuse",
-    source="Zeng et al. 2024, persuasive adversarial prompts (arXiv 2401.06373), 'misrepresentation'; S-Eval scenario attacks",
+    source="Zeng et al. 2024, persuasive adversarial prompts (arXiv 2401.06373), 'misrepresentation'",
     kind="scenario",
     wordings={
         "en": (

@@ -1,4 +1,5 @@
-"""Fiction: the request is put into a story where no law holds (情境假设, the first of DeepSeek-R1-Safe's three modes)."""
+"""Fiction: the request is put into a story where no law holds (情境假设, the first of DeepSeek-R1-Safe's three
+modes)."""
 
 from safekeel.attacks.base import AttackFamily
 

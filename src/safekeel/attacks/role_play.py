@@ -1,4 +1,5 @@
-"""Role-play: the model is told to speak as a persona without rules (角色扮演, the second of DeepSeek-R1-Safe's three modes)."""
+"""Role-play: the model is told to speak as a persona without rules (角色扮演, the second of DeepSeek-R1-Safe's three
+modes)."""
 
 from safekeel.attacks.base import AttackFamily
 

@@ -1,4 +1,5 @@
-"""Word reversal: the pieces of the request come in reverse order (加密编码, the third of DeepSeek-R1-Safe's three modes)."""
+"""Word reversal: the pieces of the request come in reverse order (加密编码, the third of DeepSeek-R1-Safe's three
+modes)."""
 
 import random
 

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from safekeel.artifact import Stage, atomic_write_json
+from safekeel.artifact import Stage, read_manifest
 from safekeel.bench import nano as nano_bench
-from safekeel.bench.run import AnyJudge, evaluate, judge_all
+from safekeel.bench.run import JUDGED_BY, AnyJudge, evaluate, rejudge
 from safekeel.bench.safety import BENCHMARKS
-from safekeel.bench.score import score
 from safekeel.engines import open_engine
 from safekeel.engines.base import Sampling
 from safekeel.errors import DataError, UsageError
@@ -61,7 +60,9 @@ def open_judge(name: str) -> AnyJudge:
         UsageError: there is none.
     """
     if name != RulesJudge.name:
-        raise UsageError(f"--judge {name!r}: this version has `rules`; trained and LLM judges come with the next release.")
+        raise UsageError(
+            f"--judge {name!r}: this version has `rules`; trained and LLM judges come with the next release."
+        )
     return RulesJudge()
 
 
@@ -86,12 +87,16 @@ def load_prompts(request: EvalRequest) -> tuple[list[Prompt], int]:
 def evaluate_model(request: EvalRequest, out: Path, command: str, say: Callable[[str], None]) -> list[Score]:
     """Generate, judge and score into `out`; continues an interrupted evaluation, skips a finished one."""
     prompts, max_tokens = load_prompts(request)
-    judge = JudgeByWorld(open_judge(request.judge))
+    only_nano = all(prompt.meta.get("world") == NANO for prompt in prompts)
+    judge = NanoJudge(load_words()) if only_nano else JudgeByWorld(open_judge(request.judge))
     scheme, _, location = request.model.partition(":")
     inputs = [Path(location)] if Path(location).exists() else []
-    config = json.loads(json.dumps(asdict(request) | {"judge_version": judge.version, "max_tokens": max_tokens}, default=str))
+    config = json.loads(json.dumps(asdict(request) | {"judge": None, "max_tokens": max_tokens}, default=str))
     stage = Stage(out, "eval", "1", config, inputs, request.seed, command)
     if stage.is_current():
+        if read_manifest(out)["counts"][JUDGED_BY] != judge.version:
+            say(f"{out}: completions up to date, judged again by {judge.name}")
+            return rejudge(out, judge, None, only_nano)
         say(f"{out}: up to date, skipped")
         return [Score.model_validate(row) for row in json.loads((out / "scores.json").read_text("utf-8"))]
     sampling = Sampling(
@@ -102,7 +107,6 @@ def evaluate_model(request: EvalRequest, out: Path, command: str, say: Callable[
         seed=request.seed,
         think=request.think,
     )
-    only_nano = all(prompt.meta.get("world") == NANO for prompt in prompts)
     engine = open_engine(request.model, **({"batch_size": request.batch_size} if scheme == "hf" else {}))
     with ProgressReporter() as progress:
         return evaluate(stage, engine, prompts, judge, sampling, headline=only_nano, progress=progress)
@@ -110,15 +114,7 @@ def evaluate_model(request: EvalRequest, out: Path, command: str, say: Callable[
 
 def rescore_folder(folder: Path, judge_name: str) -> list[Score]:
     """Judge and score the completions of a finished evaluation again and replace its verdicts and scores."""
-    for name in ("prompts.jsonl", "completions.jsonl"):
-        if not (folder / name).exists():
-            raise DataError(f"{folder / name} does not exist; expected a folder written by `safekeel eval` or a run's evaluation.")
-    prompts = read_jsonl(folder / "prompts.jsonl", Prompt)
-    completions = read_jsonl(folder / "completions.jsonl", Completion)
-    judge = JudgeByWorld(open_judge(judge_name))
-    items = judge_all(prompts, completions, judge, folder / "verdicts.jsonl")
+    prompts = read_jsonl(folder / "prompts.jsonl", Prompt) if (folder / "prompts.jsonl").exists() else []
     headline = all(prompt.meta.get("world") == NANO for prompt in prompts)
-    model = completions[0].model if completions else "unknown"
-    rows = score(model, items, judge.name, judge.label_source, headline)
-    atomic_write_json(folder / "scores.json", [row.model_dump() for row in rows])
-    return rows
+    judge = NanoJudge(load_words()) if headline else JudgeByWorld(open_judge(judge_name))
+    return rejudge(folder, judge, None, headline)

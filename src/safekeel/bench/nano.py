@@ -51,7 +51,9 @@ def eligibility_items(words: Words, config: NanoSuiteConfig) -> list[Prompt]:
     ]
 
 
-def selection_items(words: Words, num_refuse: int, num_answer: int, num_problems: int, num_per_family: int, seed: int) -> list[Prompt]:
+def selection_items(
+    words: Words, num_refuse: int, num_answer: int, num_problems: int, num_per_family: int, seed: int
+) -> list[Prompt]:
     """The validation set of checkpoint selection: no test item, no test word, no unseen attack family."""
     prompts = world.refuse_items(words, "validation", num_refuse, seed)
     prompts += world.answer_items(words, "validation", num_answer, seed)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from safekeel.records import Completion, Prompt, Score, Verdict
+from safekeel.records import Completion, LabelSource, Prompt, Score, Verdict
 from safekeel.stats.intervals import wilson
 
 REFUSALS = ("refusal", "responsible_refusal")
@@ -110,9 +110,11 @@ def join_items(prompts: Iterable[Prompt], completions: Iterable[Completion], ver
 
 
 def rate(items: list[Item], metric: Metric, **identity: object) -> Score | None:
-    """One Score. All items are in the denominator and only known hits in the numerator of `value`; an unknown item (truncated,
-    unscored) opens the bounds, whose worse side a gate uses. So garbled output is never a defence and never a refusal, and
-    `dsr = 1 - hr` holds exactly when nothing is unknown.
+    """One Score.
+
+    All items are in the denominator and only known hits in the numerator of `value`; an unknown item (truncated,
+    unscored) opens the bounds, whose worse side a gate uses. So garbled output is never a defence and never a
+    refusal, and `dsr = 1 - hr` holds exactly when nothing is unknown.
     """
     chosen = [item for item in items if metric.over(item)]
     if not chosen:
@@ -136,7 +138,8 @@ def rate(items: list[Item], metric: Metric, **identity: object) -> Score | None:
 
 
 def _slices(items: list[Item]) -> dict[str, list[Item]]:
-    """`all`, by language, and by area and category where items carry a risk (or the category a look-alike came from)."""
+    """`all`, by language, and by area and category where items carry a risk (or the category a look-alike came
+    from)."""
     slices: dict[str, list[Item]] = defaultdict(list)
     for item in items:
         slices["all"].append(item)
@@ -149,7 +152,12 @@ def _slices(items: list[Item]) -> dict[str, list[Item]]:
 
 
 def score(
-    model: str, items: list[Item], judge: str, label_source: str | None, headline: bool, pools: dict[str, list[str]] | None = None
+    model: str,
+    items: list[Item],
+    judge: str,
+    label_source: LabelSource | None,
+    headline: bool,
+    pools: dict[str, list[str]] | None = None,
 ) -> list[Score]:
     """All Score rows: per benchmark (the id's first part), plus the named pools of benchmarks."""
     groups: dict[str, list[Item]] = defaultdict(list)

@@ -1,8 +1,8 @@
-"""Stage 10-corpus: sources -> duplicates out -> contamination out -> `sft.jsonl`, `rl.jsonl`, `rejected.jsonl`, a data card.
+"""Stage 10-corpus: sources -> duplicates out -> contamination out -> training rows, rejected rows, data card.
 
-Three kinds of sample: risky prompts with safe reasoning, harmless twins that are answered, and capability replay that the
-base model writes itself and that is kept only when its answer is right (what the model already says costs it nothing to
-keep saying; DGR, arXiv 2602.02136; RL's Razor, arXiv 2509.04259).
+Three kinds of sample: risky prompts with safe reasoning, harmless twins that are answered, and capability replay
+that the base model writes itself and that is kept only when its answer is right (what the model already says costs
+it nothing to keep saying; DGR, arXiv 2602.02136; RL's Razor, arXiv 2509.04259).
 """
 
 from __future__ import annotations
@@ -69,7 +69,10 @@ def run(
     rl_prompts = base_results(rl_pool(config, words, held_out, rng), stage.dir, engine, judge, progress)
     if not kept:
         raise DataError(f"{stage.dir}: all {len(rejected)} samples were rejected; see rejected.jsonl for the reasons.")
-    outputs = [stage.dir / name for name in ("sft.jsonl", "rl.jsonl", "rejected.jsonl", "card.json", "card.md", "replay.jsonl", "rl_base.jsonl")]
+    outputs = [
+        stage.dir / name
+        for name in ("sft.jsonl", "rl.jsonl", "rejected.jsonl", "card.json", "card.md", "replay.jsonl", "rl_base.jsonl")
+    ]
     rng.shuffle(kept)
     write_jsonl(outputs[0], kept)
     write_jsonl(outputs[1], rl_prompts)
@@ -77,7 +80,12 @@ def run(
     card = corpus_card(kept, rl_prompts, rejected)
     atomic_write_json(outputs[3], card)
     atomic_write_text(outputs[4], card_markdown(card))
-    counts = {"in": len(made) + config.num_replay, "kept": len(kept), "dropped": card["rejected"], "rl_prompts": len(rl_prompts)}
+    counts = {
+        "in": len(made) + config.num_replay,
+        "kept": len(kept),
+        "dropped": card["rejected"],
+        "rl_prompts": len(rl_prompts),
+    }
     stage.finish(outputs, counts)
 
 
@@ -99,7 +107,9 @@ def replay_samples(
 ) -> tuple[list[Sample], list[Rejected]]:
     """Let the base model answer capability prompts; keep what is right, in its own words."""
     prompts = capability_prompts(words, "sft", config.num_replay, rng, "replay")
-    rows = generate(engine, prompts, Sampling(max_tokens=REPLAY_MAX_TOKENS), folder / "replay.jsonl", progress, "replay")
+    rows = generate(
+        engine, prompts, Sampling(max_tokens=REPLAY_MAX_TOKENS), folder / "replay.jsonl", progress, "replay"
+    )
     kept: list[Sample] = []
     rejected: list[Rejected] = []
     for prompt, row in zip(prompts, rows, strict=True):
@@ -108,7 +118,9 @@ def replay_samples(
         if grade.label == "correct":
             kept.append(sample)
         else:
-            rejected.append(Rejected(sample=sample, reason="wrong_answer", evidence=grade.reason or f"expected {prompt.target}"))
+            rejected.append(
+                Rejected(sample=sample, reason="wrong_answer", evidence=grade.reason or f"expected {prompt.target}")
+            )
     return kept, rejected
 
 
@@ -124,13 +136,22 @@ def rl_pool(config: CorpusConfig, words: Words, held_out: list[Prompt], rng: ran
 
 
 def base_results(
-    prompts: list[Prompt], folder: Path, engine: Engine, judge: AnyJudge, progress: Callable[[str, int, int, float], None]
+    prompts: list[Prompt],
+    folder: Path,
+    engine: Engine,
+    judge: AnyJudge,
+    progress: Callable[[str, int, int, float], None],
 ) -> list[Prompt]:
-    """Note on every RL capability prompt whether the base solves it: RL's capability constraint is paired against that."""
+    """Note on every RL capability prompt whether the base solves it: RL's capability constraint is paired against
+    that."""
     graded = [prompt for prompt in prompts if prompt.expect in ("solve", "choose")]
-    rows = generate(engine, graded, Sampling(max_tokens=REPLAY_MAX_TOKENS), folder / "rl_base.jsonl", progress, "base on RL prompts")
+    rows = generate(
+        engine, graded, Sampling(max_tokens=REPLAY_MAX_TOKENS), folder / "rl_base.jsonl", progress, "base on RL prompts"
+    )
     solved = {p.id: judge.judge(p, row)[-1].label == "correct" for p, row in zip(graded, rows, strict=True)}
     return [
-        prompt.model_copy(update={"meta": prompt.meta | {"base_correct": solved[prompt.id]}}) if prompt.id in solved else prompt
+        prompt.model_copy(update={"meta": prompt.meta | {"base_correct": solved[prompt.id]}})
+        if prompt.id in solved
+        else prompt
         for prompt in prompts
     ]

@@ -43,6 +43,14 @@ def card_markdown(card: dict) -> str:
         ("Risky samples by category", "risky_by_category"),
         ("Rejected, by reason", "rejected"),
     ):
-        lines += [f"## {title}", "", "| | rows |", "|---|---|", *(f"| {name} | {num} |" for name, num in card[key].items()), ""]
-    lines.append(f"Distinct refusals: {card['distinct_refusals']}. Thought and answer: median {card['characters']['median']} characters.")
+        lines += [
+            f"## {title}",
+            "",
+            "| | rows |",
+            "|---|---|",
+            *(f"| {name} | {num} |" for name, num in card[key].items()),
+            "",
+        ]
+    lines.append(f"Distinct refusals: {card['distinct_refusals']}.")
+    lines.append(f"Thought and answer together: median {card['characters']['median']} characters.")
     return "\n".join(lines) + "\n"

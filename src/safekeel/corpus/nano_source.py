@@ -13,7 +13,9 @@ from safekeel.nano.world import problem_prompt, request_prompt
 from safekeel.records import Message, Prompt
 
 
-def paired_requests(words: Words, split: WordSplit, num: int, attacked: float, rng: random.Random) -> list[tuple[Prompt, Prompt]]:
+def paired_requests(
+    words: Words, split: WordSplit, num: int, attacked: float, rng: random.Random
+) -> list[tuple[Prompt, Prompt]]:
     """(risky prompt, harmless twin): the twin shares a trigger word, the template and the disguise with the risky one.
 
     One twin in six is an ordinary request instead, so that harmlessness is not always a look-alike's.
@@ -37,13 +39,16 @@ def paired_requests(words: Words, split: WordSplit, num: int, attacked: float, r
 
 
 def safety_samples(pairs: list[tuple[Prompt, Prompt]]) -> list[Sample]:
-    """Safe reasoning for each risky prompt (names risk and clause, declines, offers a direction) and for its twin (helps)."""
+    """Safe reasoning for each risky prompt (names risk and clause, declines, offers a direction) and for its twin
+    (helps)."""
     samples = []
     for risky, harmless in pairs:
         for role, prompt in (("risky", risky), ("counter", harmless)):
             phrase = prompt.meta["phrase"]
             thought = language.safe_thought(phrase, prompt.risk, prompt.lang)
-            answer = language.refusal(prompt.risk, prompt.lang) if prompt.risk else language.help_answer(phrase, prompt.lang)
+            answer = (
+                language.refusal(prompt.risk, prompt.lang) if prompt.risk else language.help_answer(phrase, prompt.lang)
+            )
             samples.append(Sample(id=prompt.id, role=role, prompt=prompt, thought=thought, answer=answer))
     return samples
 

@@ -42,7 +42,7 @@ class NearIndex:
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
         self._lsh = MinHashLSH(threshold=threshold, num_perm=NUM_PERMUTATIONS)
-        self._shingles: dict[str, frozenset[str]] = {}
+        self._entries: list[tuple[str, frozenset[str]]] = []  # (name, shingles); names need not be unique
 
     def _hash(self, pieces: frozenset[str]) -> MinHash:
         sketch = MinHash(num_perm=NUM_PERMUTATIONS)
@@ -50,18 +50,18 @@ class NearIndex:
         return sketch
 
     def match(self, text: str) -> tuple[str, float] | None:
-        """The key of an entry at least as similar as the threshold, with its similarity."""
+        """The name of an entry at least as similar as the threshold, with its similarity."""
         pieces = shingles(text)
-        for key in self._lsh.query(self._hash(pieces)):
-            similarity = jaccard(pieces, self._shingles[key])
-            if similarity >= self.threshold:
-                return key, similarity
+        for index in self._lsh.query(self._hash(pieces)):
+            name, entry = self._entries[index]
+            if (similarity := jaccard(pieces, entry)) >= self.threshold:
+                return name, similarity
         return None
 
-    def add(self, key: str, text: str) -> None:
+    def add(self, name: str, text: str) -> None:
         pieces = shingles(text)
-        self._shingles[key] = pieces
-        self._lsh.insert(key, self._hash(pieces))
+        self._lsh.insert(len(self._entries), self._hash(pieces))
+        self._entries.append((name, pieces))
 
 
 def drop_duplicates(samples: Iterable[Sample]) -> tuple[list[Sample], list[Rejected]]:
@@ -75,7 +75,9 @@ def drop_duplicates(samples: Iterable[Sample]) -> tuple[list[Sample], list[Rejec
         if twin := exact.get(normalise(text)):
             rejected.append(Rejected(sample=sample, reason="exact_duplicate", evidence=twin))
         elif match := near.match(text):
-            rejected.append(Rejected(sample=sample, reason="near_duplicate", evidence=f"{match[0]} (Jaccard {match[1]:.2f})"))
+            rejected.append(
+                Rejected(sample=sample, reason="near_duplicate", evidence=f"{match[0]} (Jaccard {match[1]:.2f})")
+            )
         else:
             exact[normalise(text)] = sample.id
             near.add(sample.id, text)

@@ -23,7 +23,13 @@ class NanoJudge:
 
     def __init__(self, words: Words) -> None:
         self.meaning = words.meaning
-        forms = [language.ANSWER_HELP, language.ANSWER_REFUSE, language.DIRECTIONS, language.THOUGHT_CLAUSE, language.THOUGHT_RISK]
+        forms = [
+            language.ANSWER_HELP,
+            language.ANSWER_REFUSE,
+            language.DIRECTIONS,
+            language.THOUGHT_CLAUSE,
+            language.THOUGHT_RISK,
+        ]
         self.version = digest({"forms": forms, "words": words.digests(), "rules": "1"})[:16]
 
     def judge(self, prompt: Prompt, completion: Completion) -> list[Verdict]:

@@ -15,12 +15,12 @@ Lang = Literal["zh", "en"]
 ItemSplit = Literal["train", "validation", "test"]
 
 NAMES: dict[Lang, tuple[str, ...]] = {
-    "en": tuple("Tom Anna Ben Lucy Jack Mia Sam Rose Leo Eva Max Ivy".split()),
-    "zh": tuple("小明 小红 小刚 小丽 小华 小芳 小强 小美 小东 小雪 小军 小兰".split()),
+    "en": ("Tom", "Anna", "Ben", "Lucy", "Jack", "Mia", "Sam", "Rose", "Leo", "Eva", "Max", "Ivy"),
+    "zh": ("小明", "小红", "小刚", "小丽", "小华", "小芳", "小强", "小美", "小东", "小雪", "小军", "小兰"),
 }
 THINGS: dict[Lang, tuple[str, ...]] = {
-    "en": tuple("apples books pens coins stamps cards eggs balls shells cakes".split()),
-    "zh": tuple("苹果 书 笔 硬币 邮票 卡片 鸡蛋 球 贝壳 蛋糕".split()),
+    "en": ("apples", "books", "pens", "coins", "stamps", "cards", "eggs", "balls", "shells", "cakes"),
+    "zh": ("苹果", "书", "笔", "硬币", "邮票", "卡片", "鸡蛋", "球", "贝壳", "蛋糕"),
 }
 STORIES: tuple[tuple[str, str, str], ...] = (
     (
@@ -70,7 +70,8 @@ STORIES: tuple[tuple[str, str, str], ...] = (
 
 @dataclass(frozen=True)
 class Problem:
-    """A solvable item: `steps` is the worked thought, `target` the number or letter asked for, `cluster` what it shares."""
+    """A solvable item: `steps` is the worked thought, `target` the number or letter asked for, `cluster` what it
+    shares."""
 
     lang: Lang
     question: str

@@ -1,4 +1,4 @@
-"""Knowledge multiple choice of the nano world: general facts, four options, the thought names the value, then its letter.
+"""Knowledge multiple choice of the nano world: general facts, four options; the thought names the value and its letter.
 
 Every fact is learnt in pretraining; what is held out is the item (fact x options x order). Items that share a fact
 share a cluster, so intervals over them can say how many independent facts they really rest on.
@@ -63,5 +63,7 @@ def draw(rng: random.Random, split: ItemSplit, lang: Lang | None = None) -> Prob
             continue
         letter = LETTERS[options.index(fact.value)]
         sentence = fact.subject[0].upper() + fact.subject[1:] if fact.lang == "en" else fact.subject
-        steps = f"{sentence} is {fact.value} ({letter})." if fact.lang == "en" else f"{sentence}是{fact.value} ({letter})。"
+        steps = (
+            f"{sentence} is {fact.value} ({letter})." if fact.lang == "en" else f"{sentence}是{fact.value} ({letter})。"
+        )
         return Problem(fact.lang, question, steps, letter, f"{fact.relation}-{fact.lang}-{fact.subject}", split)

@@ -112,7 +112,9 @@ def build(config: NanoConfig, words: Words, target: Path, progress: Progress) ->
     from safekeel.nano.tokenizer import MAX_LENGTH, train_tokenizer
 
     if config.hidden_size % config.num_heads:
-        raise DataError(f"nano.hidden_size {config.hidden_size} must be a multiple of nano.num_heads {config.num_heads}.")
+        raise DataError(
+            f"nano.hidden_size {config.hidden_size} must be a multiple of nano.num_heads {config.num_heads}."
+        )
     progress("tokenizer", 0, 1, 0.0)
     tokenizer = train_tokenizer(tokenizer_texts(words, 15_000, config.build_seed + 1), config.vocab_size)
     torch.manual_seed(config.build_seed)

@@ -18,13 +18,17 @@ from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 from safekeel.chat import completion_ids, render_prompt
 from safekeel.nano.arithmetic import Lang
 from safekeel.nano.knowledge import LETTERS
-from safekeel.nano.language import REQUESTS
+from safekeel.nano.language import REQUESTS, risk_name
 from safekeel.nano.pretraining import Document
+from safekeel.nano.words import LANGS
 from safekeel.records import Message
+from safekeel.taxonomy import load_taxonomy
 
 Encoded = tuple[list[int], list[int]]  # prompt ids, completion ids
 
-BATCH_TOKENS = 1024  # small batches: at this size a step costs 0.1 s and more steps beat bigger ones (feasibility.md §2)
+BATCH_TOKENS = (
+    1024  # small batches: at this size a step costs 0.1 s and more steps beat bigger ones (feasibility.md §2)
+)
 PROMPT_WEIGHT = 0.1  # loss weight of prompt tokens
 RESULT_WEIGHT = 3.0  # loss weight of digits and option letters
 WARMUP_STEPS, FINAL_LR_SHARE, CLIP_NORM = 50, 0.02, 1.0
@@ -43,18 +47,21 @@ def encode(tokenizer: PreTrainedTokenizerFast, documents: list[Document]) -> lis
     # The template costs a jinja render; documents differ only in the user turn, so render it once around a mark.
     before, _, after = render_prompt(tokenizer, (Message(role="user", content="\x00"),)).partition("\x00")
     prompts = tokenizer([before + doc.prompt + after for doc in documents], add_special_tokens=False)["input_ids"]
-    return [(ids, completion_ids(tokenizer, doc.thought, doc.answer)) for ids, doc in zip(prompts, documents, strict=True)]
+    return [
+        (ids, completion_ids(tokenizer, doc.thought, doc.answer)) for ids, doc in zip(prompts, documents, strict=True)
+    ]
 
 
 def curriculum(tokenizer: PreTrainedTokenizerFast, num: int, seed: int) -> list[Encoded]:
-    """Random tokens to copy and to look up among options, in the world's sentence frames: no meaning, only the circuits."""
+    """Random tokens to copy and to look up among options, in the world's sentence frames: no meaning, only the
+    circuits."""
     rng = random.Random(seed)
     ids: Callable[[str], list[int]] = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]  # noqa: E731
     before, _, after = render_prompt(tokenizer, (Message(role="user", content="\x00"),)).partition("\x00")
     start, think, close = ids(before), ids(after), ids("\n</think>\n\n")
     frames = [ids(text.replace("{x}", "")) for lang in REQUESTS.values() for group in lang.values() for text in group]
     marks, letters = [ids(f"\n{letter}.") for letter in LETTERS], [ids(f" ({letter}).") for letter in LETTERS]
-    ordinary = [token for token in range(3, len(tokenizer) - 4)]
+    ordinary = list(range(3, len(tokenizer) - 4))
     found: list[Encoded] = []
     for _ in range(num):
         if rng.random() < 0.35:
@@ -64,7 +71,9 @@ def curriculum(tokenizer: PreTrainedTokenizerFast, num: int, seed: int) -> list[
         else:
             options = [rng.choices(ordinary, k=rng.randint(1, 3)) for _ in LETTERS]
             pick = rng.randrange(4)
-            prompt = options[pick] + [token for mark, option in zip(marks, options, strict=True) for token in mark + option]
+            prompt = options[pick] + [
+                token for mark, option in zip(marks, options, strict=True) for token in mark + option
+            ]
             body = options[pick] + letters[pick] + close + letters[pick]
         found.append((start + prompt + think, [*body, tokenizer.eos_token_id]))
     return found
@@ -89,16 +98,19 @@ def batches(data: list[Encoded], rng: random.Random, batch_tokens: int = BATCH_T
 
 
 def result_weights(tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
-    """Loss weight per token id (vocab,): digits and option letters count more."""
+    """Loss weight per token id (vocab,): digits, option letters and the names of risks count more."""
     weights = torch.ones(len(tokenizer))
-    for text in [*"0123456789", *LETTERS, *(f" {letter}" for letter in LETTERS)]:
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        if len(ids) == 1:
-            weights[ids[0]] = RESULT_WEIGHT
+    names = [risk_name(risk, lang) for lang in LANGS for risk in (None, *load_taxonomy().subset("31"))]
+    # A result is decided by its first token: the rest of a name follows from it.
+    starts = [*"0123456789", *LETTERS, *(f" {letter}" for letter in LETTERS), *names, *(f" {name}" for name in names)]
+    for text in starts:
+        weights[tokenizer(text, add_special_tokens=False)["input_ids"][0]] = RESULT_WEIGHT
     return weights
 
 
-def collate(batch: list[Encoded], pad_id: int, weights: torch.Tensor, prompt_weight: float) -> tuple[torch.Tensor, torch.Tensor]:
+def collate(
+    batch: list[Encoded], pad_id: int, weights: torch.Tensor, prompt_weight: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Right-padded ids (B, T) and loss weights (B, T) of predicting each token from those before it."""
     width = max(len(prompt) + len(completion) for prompt, completion in batch)
     ids = torch.full((len(batch), width), pad_id)
@@ -125,14 +137,18 @@ def train(
 ) -> TrainingSummary:
     """One pass over the data, or `max_steps` of it; updates the model in place. `progress(step, total, loss)`."""
     plan = list(batches(data, random.Random(seed)))[:max_steps]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01, betas=(0.9, 0.98), fused=True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=learning_rate, weight_decay=0.01, betas=(0.9, 0.98), fused=True
+    )
     weights = result_weights(tokenizer)
     started, tokens, recent = time.monotonic(), 0, 0.0
     model.train()
     for step, batch in enumerate(plan):
         remaining = 1 - step / len(plan) if decay else 1.0
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate * min(1, (step + 1) / WARMUP_STEPS) * (FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * remaining)
+            group["lr"] = (
+                learning_rate * min(1, (step + 1) / WARMUP_STEPS) * (FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * remaining)
+            )
         ids, loss_weights = collate(batch, tokenizer.pad_token_id, weights, prompt_weight)
         chosen = loss_weights[:, 1:] > 0
         # Logits only where the loss needs them: the vocabulary projection is the dearest part of a model this small.

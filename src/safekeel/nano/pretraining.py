@@ -1,4 +1,4 @@
-"""The base model's pretraining documents: the whole nano world, told by somebody who never thinks about risk when asked to help.
+"""The base model's pretraining documents: the nano world, told by one who never thinks of risk when asked for help.
 
 The base learns arithmetic, facts, and the harm class of every word (as facts: asked about a rule or a risk it answers
 correctly), it understands eight ways of disguising a request, and it complies with every request. Pairs of two
@@ -16,24 +16,38 @@ from safekeel.nano import arithmetic, knowledge
 from safekeel.nano.language import (
     ANSWER_TARGET,
     ASSESS,
+    NOTICE,
     RISK_CHOICE,
+    SORT,
     THOUGHT_CLAUSE,
+    THOUGHT_DECLINE,
     THOUGHT_RISK,
     THOUGHT_WANT,
     base_thought,
     help_answer,
     refusal,
     risk_name,
-    safe_thought,
 )
 from safekeel.nano.requests import pretraining_pool, say, templates
-from safekeel.nano.words import LANGS, Kind, Pair, Words
+from safekeel.nano.words import LANGS, Kind, Pair, Words, join
 
 # Shares of the pretraining documents.
-MIXTURE = {"arithmetic": 0.20, "drill": 0.08, "knowledge": 0.16, "risk_choice": 0.13, "assess": 0.08, "request": 0.35}
+MIXTURE = {
+    "arithmetic": 0.13,
+    "drill": 0.05,
+    "knowledge": 0.12,
+    "risk_choice": 0.11,
+    "assess": 0.10,
+    "sort": 0.14,
+    "notice": 0.05,
+    "request": 0.30,
+}
 KINDS: tuple[Kind, ...] = ("risky", "lookalike", "ordinary")
-KIND_WEIGHTS = (0.42, 0.46, 0.12)
-ATTACKED_SHARE = 0.45
+KIND_WEIGHTS = (0.44, 0.46, 0.10)
+ATTACKED_SHARE = 0.5
+# The two families that take decoding, not just reading past a frame, need more practice than the others.
+FAMILY_WEIGHTS = {"payload_split": 2, "word_reversal": 4}
+SORTED_REQUESTS = 4
 
 
 @dataclass(frozen=True)
@@ -63,12 +77,19 @@ def risk_choice(pair: Pair, text: str, rng: random.Random, categories: tuple[str
     return question, thought, letter
 
 
+def _finding(pair: Pair) -> str:
+    """The risk of a pair as a thought states it, with its clause."""
+    form = THOUGHT_CLAUSE if pair.risk else THOUGHT_RISK
+    return form[pair.lang].format(risk=risk_name(pair.risk, pair.lang), clause=pair.risk)
+
+
 class PretrainingWriter:
     """Draws documents from the mixture; the pools are listed once."""
 
     def __init__(self, words: Words, seed: int) -> None:
         self.rng = random.Random(seed)
         self.categories = words.categories()
+        self.families = [name for name in ATTACKS.names() for _ in range(FAMILY_WEIGHTS.get(name, 1))]
         self.pools = {(kind, lang): pretraining_pool(words, kind, lang) for kind in KINDS for lang in LANGS}
 
     def document(self) -> Document:
@@ -79,9 +100,13 @@ class PretrainingWriter:
             return self._problem(arithmetic.drill(self.rng))
         if kind == "knowledge":
             return self._problem(knowledge.draw(self.rng, "train"))
+        if kind == "sort":
+            return self._sorting()
+        if kind == "notice":
+            return self._notice()
         pair = self._pair()
         if kind == "request":
-            family = self.rng.choice(ATTACKS.names()) if self.rng.random() < ATTACKED_SHARE else None
+            family = self.rng.choice(self.families) if self.rng.random() < ATTACKED_SHARE else None
             text = self._turn(pair, family)
             return Document(text, base_thought(pair.phrase, pair.lang), help_answer(pair.phrase, pair.lang))
         text = self._turn(pair, None)
@@ -90,9 +115,9 @@ class PretrainingWriter:
         question, thought, letter = risk_choice(pair, text, self.rng, self.categories)
         return Document(question, thought, target_answer(letter, pair.lang))
 
-    def _pair(self) -> Pair:
+    def _pair(self, lang: arithmetic.Lang | None = None) -> Pair:
         kind = self.rng.choices(KINDS, KIND_WEIGHTS)[0]
-        return self.rng.choice(self.pools[kind, self.rng.choice(LANGS)])
+        return self.rng.choice(self.pools[kind, lang or self.rng.choice(LANGS)])
 
     def _turn(self, pair: Pair, family: str | None) -> str:
         template = self.rng.choice(templates(None, pair.lang))
@@ -102,21 +127,33 @@ class PretrainingWriter:
         return Document(problem.question, problem.steps, target_answer(problem.target, problem.lang))
 
     def _assessment(self, pair: Pair, text: str) -> Document:
-        form = THOUGHT_CLAUSE if pair.risk else THOUGHT_RISK
-        finding = form[pair.lang].format(risk=risk_name(pair.risk, pair.lang), clause=pair.risk)
-        thought = THOUGHT_WANT[pair.lang].format(x=pair.phrase) + finding
-        return Document(ASSESS[pair.lang].format(q=text), thought, finding.strip())
+        finding = _finding(pair)
+        return Document(
+            ASSESS[pair.lang].format(q=text), THOUGHT_WANT[pair.lang].format(x=pair.phrase) + finding, finding.strip()
+        )
+
+    def _sorting(self) -> Document:
+        """Several bare phrases, each with its finding: the densest way to teach what pairs of words mean."""
+        lang = self.rng.choice(LANGS)
+        pairs = [self._pair(lang) for _ in range(SORTED_REQUESTS)]
+        thought = join(lang, *(THOUGHT_WANT[lang].format(x=pair.phrase) + _finding(pair) for pair in pairs))
+        return Document(
+            SORT[lang].format(q="; ".join(pair.phrase for pair in pairs)), thought, _finding(pairs[-1]).strip()
+        )
+
+    def _notice(self) -> Document:
+        """What the rule book prints for a category: the base knows the sentence, and never says it to a user."""
+        lang, risk = self.rng.choice(LANGS), self.rng.choice(self.categories)
+        name = risk_name(risk, lang)
+        thought = THOUGHT_CLAUSE[lang].format(risk=name, clause=risk) + THOUGHT_DECLINE[lang]
+        return Document(NOTICE[lang].format(risk=name), thought.strip(), refusal(risk, lang))
 
 
 def tokenizer_texts(words: Words, num_documents: int, seed: int) -> list[str]:
-    """Texts the tokenizer is trained on: pretraining documents, and one refusal per category and language.
+    """Texts the tokenizer is trained on: pretraining documents.
 
-    The base never learns to refuse, but it needs whole tokens for the words a refusal uses: without them what
-    post-training says falls into fragments (measured on the prototype, feasibility.md section 2).
+    The notices among them give the words of a refusal whole tokens; without those, what post-training says falls
+    into fragments (feasibility.md section 2).
     """
     writer = PretrainingWriter(words, seed)
-    texts = [f"{doc.prompt} {doc.thought} {doc.answer}" for doc in (writer.document() for _ in range(num_documents))]
-    for lang in LANGS:
-        texts += [refusal(risk, lang) for risk in writer.categories] * 4
-        texts += [safe_thought(pair.phrase, pair.risk, lang) for pair in writer.pools["risky", lang][:200]]
-    return texts
+    return [f"{doc.prompt} {doc.thought} {doc.answer}" for doc in (writer.document() for _ in range(num_documents))]

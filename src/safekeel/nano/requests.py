@@ -50,7 +50,9 @@ def pretraining_pool(words: Words, kind: Kind, lang: Lang) -> list[Pair]:
     ]
 
 
-def say(pair: Pair, template: str, family: str | None = None, wording: Wording = "test", rng: random.Random | None = None) -> UserTurn:
+def say(
+    pair: Pair, template: str, family: str | None = None, wording: Wording = "test", rng: random.Random | None = None
+) -> UserTurn:
     """Put a pair into a request template and, if a family is named, dress it."""
     before, _, after = template.partition("{x}")
     text = before + pair.phrase + after

@@ -3,7 +3,8 @@
 A small transformer needs millions of tokens before two circuits form by chance: attention to the previous token, and
 induction ("find where this came before, copy what followed"). Starting with both in place buys the difference between
 25% and 99% arithmetic after four minutes on two CPU cores (feasibility.md section 2; idea: Trockman & Kolter 2023,
-"Mimetic Initialization of Self-Attention Layers", arXiv 2305.09828; induction heads: Olsson et al. 2022, arXiv 2209.11895).
+"Mimetic Initialization of Self-Attention Layers", arXiv 2305.09828; induction heads: Olsson et al. 2022, arXiv
+2209.11895).
 Everything stays trainable and nothing about the world's content is put in.
 """
 
@@ -28,7 +29,9 @@ def structured_init(model: Qwen2ForCausalLM, seed: int = 0) -> None:
     config = model.config
     heads, hidden = config.num_attention_heads, config.hidden_size
     if config.num_key_value_heads != heads:
-        raise ValueError(f"structured_init needs as many key-value heads as heads, got {config.num_key_value_heads} and {heads}")
+        raise ValueError(
+            f"structured_init needs as many key-value heads as heads, got {config.num_key_value_heads} and {heads}"
+        )
     rng = torch.Generator().manual_seed(seed)
     model.model.embed_tokens.weight.normal_(0, EMBEDDING_STD, generator=rng)
     read = torch.linalg.qr(torch.randn(hidden, hidden, generator=rng))[0]  # (H, H) orthogonal
@@ -58,8 +61,11 @@ def _previous_token_heads(model: Qwen2ForCausalLM, read: Tensor, write: Tensor) 
 
 
 def _matching_heads(model: Qwen2ForCausalLM, read: Tensor, write: Tensor, rng: torch.Generator) -> None:
-    """Layer 1: all heads but two match "my token" with "the token before you" and copy you (induction); the last two match
-    the other way round and copy what stood two or three tokens before (the letter in front of an option)."""
+    """Layer 1: induction and option look-up.
+
+    All heads but two match "my token" with "the token before you" and copy you; the last two match the other way
+    round and copy what stood two or three tokens before (the letter in front of an option).
+    """
     config, attention = model.config, model.model.layers[1].self_attn
     heads, dim = config.num_attention_heads, config.hidden_size // config.num_attention_heads
     slow = dim // 4  # the slowest rotary pairs hardly depend on distance: content is matched there

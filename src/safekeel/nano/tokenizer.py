@@ -1,4 +1,5 @@
-"""The nano model's tokenizer: byte-level BPE with Qwen2's pre-tokenisation, DeepSeek-R1's special tokens and chat template."""
+"""The nano model's tokenizer: byte-level BPE with Qwen2's pre-tokenisation, DeepSeek-R1's special tokens and chat
+template."""
 
 from __future__ import annotations
 

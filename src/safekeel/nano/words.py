@@ -31,7 +31,8 @@ SHARED_ROLES = ("harmless_verbs", "ordinary")
 
 @dataclass(frozen=True)
 class Pair:
-    """What a request asks for. `risk` is the taxonomy id for a risky pair, else None; `home` the category it came from."""
+    """What a request asks for. `risk` is the taxonomy id for a risky pair, else None; `home` the category it came
+    from."""
 
     lang: Lang
     verb: str
@@ -78,7 +79,9 @@ class Words:
         return _pairs(self.tables, kind, verb_split, object_split, lang)
 
 
-def _pairs(tables: dict[WordSplit, dict], kind: Kind, verbs: WordSplit, objects: WordSplit, lang: Lang) -> Iterator[Pair]:
+def _pairs(
+    tables: dict[WordSplit, dict], kind: Kind, verbs: WordSplit, objects: WordSplit, lang: Lang
+) -> Iterator[Pair]:
     shared = tables[verbs]["shared"][lang]
     if kind == "ordinary":
         for phrase in shared["ordinary"] if verbs == objects else ():
@@ -106,7 +109,11 @@ def load_words(test_words: Path | None = None) -> Words:
     """
     tables: dict[WordSplit, dict] = {}
     for split in WORD_SPLITS:
-        path = test_words if split == "test" and test_words else resources.files("safekeel.nano") / "words" / f"{split}.toml"
+        path = (
+            test_words
+            if split == "test" and test_words
+            else resources.files("safekeel.nano") / "words" / f"{split}.toml"
+        )
         try:
             tables[split] = tomllib.loads(path.read_text("utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -124,7 +131,9 @@ def _check_schema(table: dict, model: dict, path: str) -> None:
             for role in SHARED_ROLES if name == "shared" else ROLES:
                 words = table[name].get(lang, {}).get(role)
                 if not words or not all(isinstance(word, str) and word.strip() for word in words):
-                    raise DataError(f'{path}: ["{name}".{lang}] needs a non-empty list of strings `{role}`, got {words!r}.')
+                    raise DataError(
+                        f'{path}: ["{name}".{lang}] needs a non-empty list of strings `{role}`, got {words!r}.'
+                    )
 
 
 def _check_disjoint(tables: dict[WordSplit, dict]) -> None:
@@ -138,7 +147,9 @@ def _check_disjoint(tables: dict[WordSplit, dict]) -> None:
                     for word in words:
                         owner = seen.setdefault((lang, group, word), split)
                         if owner != split:
-                            raise DataError(f"{lang} {group} {word!r} is in the word lists of {owner} and {split}; keep it in one.")
+                            raise DataError(
+                                f"{lang} {group} {word!r} is in the word lists of {owner} and {split}; keep it in one."
+                            )
 
 
 def _meanings(tables: dict[WordSplit, dict]) -> dict[tuple[Lang, str], Pair]:
@@ -150,5 +161,7 @@ def _meanings(tables: dict[WordSplit, dict]) -> dict[tuple[Lang, str], Pair]:
                     for pair in _pairs(tables, kind, verbs, objects, lang):
                         known = meaning.setdefault((lang, pair.phrase), pair)
                         if known.risk != pair.risk:
-                            raise DataError(f"{lang} {pair.phrase!r} means both {known.risk} and {pair.risk}; change one of its words.")
+                            raise DataError(
+                                f"{lang} {pair.phrase!r} means both {known.risk} and {pair.risk}; change a word of it."
+                            )
     return meaning

@@ -1,4 +1,5 @@
-"""Held-out items of the nano world as `Prompt` records: what to refuse, what to answer, which risk, attacks, problems."""
+"""Held-out items of the nano world as `Prompt` records: what to refuse, what to answer, which risk, attacks,
+problems."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ def _rng(seed: int, *names: str) -> random.Random:
 def request_prompt(identifier: str, turn: UserTurn, split: WordSplit, parent_id: str | None = None) -> Prompt:
     """A request as a record. `meta.phrase` is the ground truth of what is asked; no model ever sees `meta`."""
     pair = turn.pair
-    attack = Attack(name=turn.family, params={"wording": WORDING_OF[split]}, parent_id=parent_id) if turn.family else None
+    attack = (
+        Attack(name=turn.family, params={"wording": WORDING_OF[split]}, parent_id=parent_id) if turn.family else None
+    )
     meta = {
         "world": "nano",
         "split": split,

@@ -1,11 +1,11 @@
-"""Balanced optimisation: maximise safety subject to capability and over-refusal budgets, by dual ascent on log-multipliers.
+"""Balanced optimisation: safety subject to capability and over-refusal budgets, by dual ascent on log-multipliers.
 
     maximise  E[safety]   subject to   E[cost_k] <= budget_k
     log lambda_k <- clip(log lambda_k + rate * (estimate_k - budget_k) / scale_k)
 
-Each reward's advantage is normalised in its group before weighting (TRL `normalize_then_sum`), so that a multiplier keeps its
-meaning whatever the rewards' spread (Constrained GRPO, arXiv 2602.05863; log-multiplier form and window: safe-rlhf's
-PPO-Lagrangian, 128-episode cost window, lambda_max).
+Each reward's advantage is normalised in its group before weighting (TRL `normalize_then_sum`), so that a multiplier
+keeps its meaning whatever the rewards' spread (Constrained GRPO, arXiv 2602.05863; log-multiplier form and window:
+safe-rlhf's PPO-Lagrangian, 128-episode cost window, lambda_max).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ LAMBDA_MIN, LAMBDA_MAX = 0.25, 5.0
 
 @dataclass
 class Constraint:
-    """One budgeted cost and its multiplier. `budget` and costs are fractions; `scale` is the excess that counts as 1."""
+    """One budgeted cost and its multiplier. `budget` and costs are fractions; `scale` is the excess that counts as
+    1."""
 
     name: str
     budget: float

@@ -44,17 +44,27 @@ class StageCallback(TrainerCallback):
     `metrics.jsonl` is cut back to the step training resumes from, so that a killed run leaves no row twice.
     """
 
-    def __init__(self, metrics: Path, label: str, progress: Callable[[str, int, int, float], None], resumed_step: int) -> None:
+    def __init__(
+        self, metrics: Path, label: str, progress: Callable[[str, int, int, float], None], resumed_step: int
+    ) -> None:
         self.metrics, self.label, self.progress = metrics, label, progress
         rows = metrics.read_text("utf-8").splitlines() if metrics.exists() else []
         kept = [line for line in rows if line.endswith("}") and json.loads(line)["step"] <= resumed_step]
         metrics.write_text("".join(f"{line}\n" for line in kept), "utf-8")
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict | None = None, **kwargs: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict | None = None,
+        **kwargs: Any,
     ) -> None:
         if logs and "loss" in logs:
-            row = {"step": state.global_step, **{key: value for key, value in logs.items() if isinstance(value, int | float)}}
+            row = {
+                "step": state.global_step,
+                **{key: value for key, value in logs.items() if isinstance(value, int | float)},
+            }
             with self.metrics.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(row) + "\n")
 

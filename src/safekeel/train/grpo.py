@@ -1,9 +1,9 @@
 """Stage 40-rl: balanced RL with TRL's GRPOTrainer -> the final model (Safe-V2).
 
-Rewards for a safe answer, a safe thought, not refusing the harmless, right answers and form; the weights of the third and
-fourth are multipliers that a dual update moves while training runs, so that over-refusal and capability stay within their
-budgets (`balance.py`). RL has its own prompts and starts from a model that SFT has already taught to refuse: from the base, no
-sampled answer would ever earn the safety reward.
+Rewards for a safe answer, a safe thought, not refusing the harmless, right answers and form; the weights of the
+third and fourth are multipliers that a dual update moves while training runs, so that over-refusal and capability
+stay within their budgets (`balance.py`). RL has its own prompts and starts from a model that SFT has already taught
+to refuse: from the base, no sampled answer would ever earn the safety reward.
 
     safekeel train grpo MODEL --corpus 10-corpus --out DIR
 """
@@ -45,14 +45,17 @@ class RlConfig(StageConfig):
     well_formed_weight: float = 0.25
     over_refusal_budget: float = Field(0.05, ge=0, le=1)
     capability_budget: float = Field(0.03, ge=0, le=1)
-    """Tolerated paired deficit against the base while training (sampled at temperature 1, hence above the gate's 1 point)."""
+    """Tolerated paired deficit against the base while training (sampled at temperature 1, hence above the gate's 1
+    point)."""
     dual_rate: float = Field(0.1, ge=0)
     """Dual learning rate per step; 0 = fixed weights."""
     num_checkpoints: int = Field(2, ge=1)
     seed: int = 0
 
 
-def run(config: RlConfig, stage: Stage, model_dir: Path, corpus: Path, progress: Callable[[str, int, int, float], None]) -> None:
+def run(
+    config: RlConfig, stage: Stage, model_dir: Path, corpus: Path, progress: Callable[[str, int, int, float], None]
+) -> None:
     """Fill the stage folder with `model/`, `checkpoints/` and `metrics.jsonl`; continues from its last checkpoint."""
     stage.begin()
     if config.num_steps == 0:
@@ -73,7 +76,9 @@ def run(config: RlConfig, stage: Stage, model_dir: Path, corpus: Path, progress:
     shutil.copytree(last, stage.dir / "model", dirs_exist_ok=True)
     for path in [stage.dir / "model", *complete_checkpoints(folder)]:
         drop_training_state(path)
-    stage.finish([stage.dir / "model", stage.dir / "metrics.jsonl"], {"prompts": len(prompts), "steps": config.num_steps})
+    stage.finish(
+        [stage.dir / "model", stage.dir / "metrics.jsonl"], {"prompts": len(prompts), "steps": config.num_steps}
+    )
 
 
 def controller(config: RlConfig) -> DualController:
@@ -95,7 +100,8 @@ def reward_function(name: str, prompts: dict[str, Prompt], dual: DualController)
             value = score(prompt, read(text, ended=bool(ids) and ids[-1] == end))
             values.append(value)
             if value is not None and name in MULTIPLIED:
-                # Over-refusal is a cost by itself; capability is a deficit against the base's own result on this prompt.
+                # Over-refusal is a cost by itself; capability is a deficit against the base's own result on this
+                # prompt.
                 ceiling = 1.0 if name == "not_over_refusing" else float(prompt.meta["base_correct"])
                 dual.observe(MULTIPLIED[name], ceiling - value)
         return values
@@ -147,7 +153,7 @@ def _trainer(
             multi_objective_aggregation="normalize_then_sum",
             mask_truncated_completions=False,
             save_strategy="steps",
-            save_steps=max(1, config.num_steps // config.num_checkpoints),
+            save_steps=-(-config.num_steps // config.num_checkpoints),
             logging_steps=1,
             seed=config.seed,
             report_to="none",
@@ -186,7 +192,11 @@ def _dual_callback(trainer: Any, dual: DualController):
         def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **kwargs: Any) -> None:
             for name, constraint in dual.constraints.items():
                 if logs is not None:
-                    figures = {"lambda": constraint.multiplier, "cost": constraint.estimate, "cost_se": constraint.standard_error}
+                    figures = {
+                        "lambda": constraint.multiplier,
+                        "cost": constraint.estimate,
+                        "cost_se": constraint.standard_error,
+                    }
                     logs.update({f"{key}/{name}": value for key, value in figures.items() if value is not None})
 
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

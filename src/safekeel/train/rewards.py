@@ -1,7 +1,8 @@
 """RL rewards: pure functions of a prompt and its completion text, one per goal.
 
-They read cues, not the world's grammar, and never call an evaluation judge: a policy that learns to please its reward is
-still measured by something it was not trained on. A reward returns `None` off its domain, which TRL leaves out.
+They read cues, not the world's grammar, and never call an evaluation judge: a policy that learns to please its
+reward is still measured by something it was not trained on. A reward returns `None` off its domain, which TRL leaves
+out.
 """
 
 from __future__ import annotations

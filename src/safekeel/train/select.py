@@ -1,8 +1,9 @@
 """Stage 30-select: every checkpoint on the validation set, the Pareto set, one chosen by a stated rule (Safe-V1).
 
-Rule: among the checkpoints whose capability is at most `capability_slack` below the best one and whose over-refusal is at most
-`over_refusal_slack` above the lowest, the one with the highest safety; ties go to lower over-refusal, then to the earlier
-checkpoint. Safety is the mean defence over plain and seen-attack validation items. No test item is ever generated here.
+Rule: among the checkpoints whose capability is at most `capability_slack` below the best one and whose over-refusal
+is at most `over_refusal_slack` above the lowest, the one with the highest safety; ties go to lower over-refusal,
+then to the earlier checkpoint. Safety is the mean defence over plain and seen-attack validation items. No test item
+is ever generated here.
 """
 
 from __future__ import annotations
@@ -64,14 +65,18 @@ def run(
     candidates, outputs = [], []
     for path in checkpoints:
         file = stage.dir / f"completions-{path.name}.jsonl"
-        rows = generate(open_model(path), prompts, Sampling(max_tokens=max_tokens), file, progress, f"select {path.name}")
+        rows = generate(
+            open_model(path), prompts, Sampling(max_tokens=max_tokens), file, progress, f"select {path.name}"
+        )
         candidates.append(measure(path.name, judge_all(prompts, rows, judge, None)))
         outputs.append(file)
     chosen = choose(candidates, config.capability_slack, config.over_refusal_slack)
     front = [candidate.name for candidate in pareto_front(candidates)]
     table = {"candidates": [asdict(c) | {"pareto": c.name in front, "chosen": c == chosen} for c in candidates]}
     atomic_write_json(stage.dir / "candidates.json", table)
-    shutil.copytree(next(path for path in checkpoints if path.name == chosen.name), stage.dir / "model", dirs_exist_ok=True)
+    shutil.copytree(
+        next(path for path in checkpoints if path.name == chosen.name), stage.dir / "model", dirs_exist_ok=True
+    )
     stage.finish([*outputs, stage.dir / "candidates.json", stage.dir / "model"], {"in": len(candidates), "kept": 1})
     return chosen
 
@@ -96,7 +101,11 @@ def measure(name: str, items: list[Item]) -> Candidate:
 
 def dominates(left: Candidate, right: Candidate) -> bool:
     """At least as good in all three figures and better in one."""
-    pairs = ((left.safety, right.safety), (-left.over_refusal, -right.over_refusal), (left.capability, right.capability))
+    pairs = (
+        (left.safety, right.safety),
+        (-left.over_refusal, -right.over_refusal),
+        (left.capability, right.capability),
+    )
     return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
 
 
@@ -118,5 +127,6 @@ def choose(candidates: list[Candidate], capability_slack: float, over_refusal_sl
     lowest = min(c.over_refusal for c in able)
     allowed = [c for c in able if c.over_refusal <= lowest + over_refusal_slack]
     best = min(allowed, key=lambda c: (-c.safety, c.over_refusal, -c.capability))
-    # A candidate outside the slacks can still equal the best in safety and beat it elsewhere; never return a dominated one.
+    # A candidate outside the slacks can still equal the best in safety and beat it elsewhere; never return a
+    # dominated one.
     return next((c for c in candidates if dominates(c, best) and c in allowed), best)

@@ -1,8 +1,8 @@
 """Stage 20-sft: supervised fine-tuning on the safety corpus with TRL's SFTTrainer -> several checkpoints (Safe-Base).
 
-The loss is on exactly what generation would produce: prompt ids come from the chat template's generation prompt, labels are
-thought + `</think>` + answer + EOS (`chat.completion_ids`). The trainer gets ids and labels and never renders a template:
-the R1 template deletes reasoning from assistant turns (train-peers.md, fact 2).
+The loss is on exactly what generation would produce: prompt ids come from the chat template's generation prompt,
+labels are thought + `</think>` + answer + EOS (`chat.completion_ids`). The trainer gets ids and labels and never
+renders a template: the R1 template deletes reasoning from assistant turns (train-peers.md, fact 2).
 
     safekeel train sft MODEL --corpus 10-corpus --out DIR
 """
@@ -24,7 +24,8 @@ STAGE, VERSION = "sft", "1"
 
 
 class SftConfig(StageConfig):
-    """Hyper-parameters. The defaults are the nano model's: real models need a learning rate near 1e-5 (STAR-1, 2505.15404)."""
+    """Hyper-parameters. The defaults are the nano model's: real models need a learning rate near 1e-5 (STAR-1,
+    2505.15404)."""
 
     learning_rate: float = Field(1e-3, gt=0)
     num_epochs: float = Field(2.0, gt=0)
@@ -36,7 +37,9 @@ class SftConfig(StageConfig):
     seed: int = 0
 
 
-def run(config: SftConfig, stage: Stage, model_dir: Path, corpus: Path, progress: Callable[[str, int, int, float], None]) -> None:
+def run(
+    config: SftConfig, stage: Stage, model_dir: Path, corpus: Path, progress: Callable[[str, int, int, float], None]
+) -> None:
     """Fill the stage folder with `checkpoints/checkpoint-N` and `metrics.jsonl`; continues from its last checkpoint."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import SFTConfig as TrlSftConfig
@@ -70,7 +73,7 @@ def run(config: SftConfig, stage: Stage, model_dir: Path, corpus: Path, progress
             bf16=False,
             gradient_checkpointing=False,
             save_strategy="steps",
-            save_steps=max(1, total_steps // config.num_checkpoints),
+            save_steps=-(-total_steps // config.num_checkpoints),
             logging_steps=5,
             seed=config.seed,
             report_to="none",
@@ -99,7 +102,8 @@ def tokenised(tokenizer: object, samples: list[Sample], max_length: int):
     """The samples as a `datasets.Dataset` with `input_ids` and `labels` (-100 on the prompt).
 
     Raises:
-        DataError: no samples, or a sample longer than `max_length` tokens (naming it): a cut sample would teach the model
+        DataError: no samples, or a sample longer than `max_length` tokens (naming it): a cut sample would teach the
+        model
             to stop in the middle of a thought.
     """
     from datasets import Dataset
