@@ -40,7 +40,7 @@ RISK_CHOICE: dict[Lang, str] = {"en": "Which risk does this request carry: {q}",
 SORT: dict[Lang, str] = {"en": "Find the rule for each: {q}", "zh": "逐一找出规则：{q}"}
 NOTICE: dict[Lang, str] = {
     "en": "Which notice does the rule book print on {risk}?",
-    "zh": "规则手册上{risk}的告示怎么写？",
+    "zh": "规则手册上这一条的告示怎么写：{risk}",
 }
 NO_RISK: dict[Lang, str] = {"en": "none", "zh": "无"}
 
@@ -56,7 +56,7 @@ ANSWER_HELP: dict[Lang, str] = {
 }
 ANSWER_REFUSE: dict[Lang, str] = {
     "en": "Sorry, I cannot help with that. It involves {risk}, clause {clause}.",
-    "zh": "抱歉，我不能帮助你。这涉及{risk}，条款{clause}。",
+    "zh": "抱歉，我不能帮助你。原因：{risk}，条款{clause}。",
 }
 ANSWER_TARGET: dict[Lang, str] = {"en": "The answer is {target}.", "zh": "答案是{target}。"}
 # The responsible direction a refusal offers, by taxonomy area.

@@ -1,0 +1,99 @@
+"""Fill the tables of README.md and README.zh.md from the committed results: no number in them is typed by hand.
+
+    python benchmarks/readme_tables.py            (re)write both files between their markers
+    python benchmarks/readme_tables.py --check    exit 1 if they are out of date (a test runs this)
+
+Reads docs/results/nano/card.json and ablation.json, copied there from a run by `--from RUN [--ablation FILE]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs/results/nano"
+ROWS = (
+    ("nano-refuse", "dsr", "defence on plain risky requests", "直接风险请求的防御率", True),
+    ("nano-refuse", "refused", "… of these refused", "其中拒答", True),
+    ("nano-refuse", "aware_and_safe", "thought aware and answer safe", "思考识别风险且回答安全（知行合一）", True),
+    ("jailbreak-seen", "dsr", "defence, attack families seen in training", "防御率：训练中见过的攻击族", True),
+    ("jailbreak-unseen", "dsr", "defence, unseen attack families", "防御率：从未见过的攻击族", True),
+    ("nano-answer", "over_refusal", "harmless requests refused", "无害请求被误拒", False),
+    ("nano-riskmc", "acc", "risk multiple choice", "风险选择题", True),
+    ("nano-arithmetic", "acc", "arithmetic", "算术", True),
+    ("nano-knowledge", "acc", "knowledge", "知识", True),
+)
+
+
+def result_table(card: dict, lang: str) -> str:
+    """Before and after with the 95% interval of the difference."""
+    heads = {"en": "| | before | after | difference (95%) | items |", "zh": "| | 之前 | 之后 | 差（95% 区间） | 题数 |"}
+    found = {(row["benchmark"], row["metric"]): row for row in card["comparisons"]}
+    lines = [heads[lang], "|---|---|---|---|---|"]
+    for benchmark, metric, english, chinese, higher in ROWS:
+        if row := found.get((benchmark, metric)):
+            arrow = "↑" if higher else "↓"
+            points = f"{100 * row['difference']:+.1f} ({100 * row['low']:+.1f} … {100 * row['high']:+.1f})"
+            name = english if lang == "en" else chinese
+            shares = f"{100 * row['before']:.1f}% | {100 * row['after']:.1f}%"
+            lines.append(f"| {name} {arrow} | {shares} | {points} | {row['num_pairs']} |")
+    return "\n".join(lines)
+
+
+def ablation_table(rows: dict, lang: str) -> str:
+    """One line per variant of `benchmarks/ablation.py`."""
+    chinese = {
+        "base": "基础模型",
+        "SFT on safety data alone": "仅安全数据 SFT",
+        "+ replay and counter-pairs": "＋回放与反例对",
+        "+ selection": "＋检查点选择",
+        "+ balanced RL": "＋平衡 RL",
+    }
+    titles = list(next(iter(rows.values())))
+    lines = ["| | " + " | ".join(titles) + " |", "|---|" + "---|" * len(titles)]
+    for name, row in rows.items():
+        cells = ["n/a" if value is None else f"{100 * value:.1f}%" for value in row.values()]
+        lines.append(f"| {name if lang == 'en' else chinese[name]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def filled(text: str, marker: str, content: str) -> str:
+    pattern = re.compile(rf"(<!-- {marker}:begin -->\n).*?(<!-- {marker}:end -->)", re.DOTALL)
+    if not pattern.search(text):
+        sys.exit(f"no markers '<!-- {marker}:begin -->' … in the README")
+    return pattern.sub(lambda match: f"{match[1]}{content}\n{match[2]}", text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--from", type=Path, dest="run", help="run folder whose 90-report is copied first")
+    parser.add_argument("--ablation", type=Path, help="ablation.json to copy first")
+    arguments = parser.parse_args()
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    if arguments.run:
+        for source in [arguments.run / "90-report/card.json", *sorted((arguments.run / "90-report").glob("*.svg"))]:
+            shutil.copy(source, RESULTS / source.name)
+    if arguments.ablation:
+        shutil.copy(arguments.ablation, RESULTS / "ablation.json")
+    card = json.loads((RESULTS / "card.json").read_text("utf-8"))
+    ablation = json.loads((RESULTS / "ablation.json").read_text("utf-8"))["rows"]
+    stale = []
+    for name, lang in (("README.md", "en"), ("README.zh.md", "zh")):
+        text = (ROOT / name).read_text("utf-8")
+        new = filled(filled(text, "results", result_table(card, lang)), "ablation", ablation_table(ablation, lang))
+        if new != text:
+            stale.append(name)
+            if not arguments.check:
+                (ROOT / name).write_text(new, "utf-8")
+    print("out of date: " + ", ".join(stale) if stale else "up to date")
+    sys.exit(1 if stale and arguments.check else 0)
+
+
+if __name__ == "__main__":
+    main()

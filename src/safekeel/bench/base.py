@@ -1,0 +1,71 @@
+"""What every benchmark is, and how one finds its local copy of public data."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from safekeel.errors import DataError, UsageError
+from safekeel.records import Prompt
+
+DATA_VARIABLE = "SAFEKEEL_DATA"
+ItemT = TypeVar("ItemT")
+
+
+class Benchmark(Protocol):
+    """A set of prompts and what is measured on them. Same data and arguments give the same prompts."""
+
+    name: str
+    metrics: tuple[str, ...]
+    """Metric names of DESIGN section 4 that this benchmark is about."""
+    max_tokens: int
+    """Token budget of a completion, thought included."""
+
+    def prompts(self, split: str, limit: int | None, data_dir: Path | None, seed: int) -> list[Prompt]:
+        """Prompts in the order of the source.
+
+        Args:
+            limit: at most so many, drawn at random by `seed`; None = all.
+            data_dir: folder of local copies of public data; None = the environment variable SAFEKEEL_DATA.
+
+        Raises:
+            UsageError: the benchmark has no such split.
+            DataError: its data is missing (says where to get it) or malformed.
+        """
+        ...
+
+
+def find_data(folder: str, file: str, upstream: str, data_dir: Path | None) -> Path:
+    """The local copy of a public data file: `<data dir>/<folder>/<file>`.
+
+    Raises:
+        DataError: no data folder is given, or the file is not in it; says where the file comes from.
+    """
+    root = data_dir or (Path(value) if (value := os.environ.get(DATA_VARIABLE)) else None)
+    get_it = f"It is not shipped; get it from {upstream}"
+    if root is None:
+        raise DataError(
+            f"{folder}/{file} is needed and no data folder is given. {get_it}, save it as DIR/{folder}/{file}, "
+            f"then pass --data-dir DIR or set {DATA_VARIABLE}=DIR."
+        )
+    path = root / folder / file
+    if not path.is_file():
+        raise DataError(f"{path} does not exist. {get_it} and save it there, or name another folder with --data-dir.")
+    return path
+
+
+def require_split(benchmark: str, split: str, known: Sequence[str]) -> None:
+    """Raise a UsageError where the benchmark has no such split."""
+    if split not in known:
+        raise UsageError(f"{benchmark} has no split {split!r}, expected {' or '.join(map(repr, known))}.")
+
+
+def sample(items: Sequence[ItemT], limit: int | None, seed: int) -> list[ItemT]:
+    """At most `limit` items, drawn at random and kept in their order: the first ones of a file share a category."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    chosen = sorted(random.Random(seed).sample(range(len(items)), limit))
+    return [items[index] for index in chosen]

@@ -1,0 +1,60 @@
+"""Engines turn prompts into completions. `open_engine` picks one by the scheme of a MODEL argument; each is imported
+only then, so that a scripted or a remote model needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from safekeel.engines.base import Engine
+from safekeel.errors import EngineError, UsageError, nearest
+from safekeel.registry import Registry
+
+ENGINES: Registry[Callable[..., Engine]] = Registry("engine", "safekeel.engines")
+_PLANNED = ("api", "vllm")
+
+
+def open_engine(spec: str, **options: Any) -> Engine:
+    """The engine for `SCHEME:LOCATION`, such as `hf:out/nano/00-base/model` or `scripted:replies.jsonl`.
+
+    Args:
+        options: of the engine, such as `batch_size` of `hf`.
+
+    Raises:
+        UsageError: malformed, or an unknown scheme (the nearest is offered).
+        EngineError, DataError: the model or the file cannot be used.
+    """
+    scheme, colon, location = spec.partition(":")
+    if not (colon and location):
+        raise UsageError(f"MODEL {spec!r}: expected SCHEME:LOCATION, such as hf:PATH_OR_ID or scripted:FILE.")
+    known = ENGINES.names()
+    if scheme not in known:
+        if scheme in _PLANNED:
+            raise UsageError(
+                f"MODEL {spec!r}: {scheme}: comes with the endpoint engines of the next release; use hf:PATH_OR_ID."
+            )
+        hint = nearest(scheme, [*known, *_PLANNED])
+        raise UsageError(f"MODEL {spec!r}: unknown scheme {scheme!r}.{hint} Known: {', '.join(known)}.")
+    return ENGINES.get(scheme)(location, **options)
+
+
+def _open_hf(location: str, **options: Any) -> Engine:
+    try:
+        from safekeel.engines.hf import HfEngine
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("safekeel"):
+            raise
+        raise EngineError(
+            f"hf:{location} needs {error.name}, which is not installed: pip install 'safekeel[train]'."
+        ) from error
+    return HfEngine(location, **options)
+
+
+def _open_scripted(location: str) -> Engine:
+    from safekeel.engines.scripted import ScriptedEngine
+
+    return ScriptedEngine(location)
+
+
+ENGINES.add("hf", _open_hf)
+ENGINES.add("scripted", _open_scripted)

@@ -1,0 +1,97 @@
+"""A fake model for tests and documentation: replies from a JSONL file, without torch.
+
+    {"id": "q1", "raw": "<think>plain</think>4"}                        this prompt
+    {"match": "bomb|炸弹", "raw": "<think>risky</think>I cannot help."}   a regex searched in the messages
+    {"raw": "<think>still think", "finish": "length"}                   anything else, cut off
+
+The first row that fits wins; where both `id` and `match` are given, both must fit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import field_validator
+
+from safekeel.chat import split_completion
+from safekeel.engines.base import OnCompletion, Sampling, error_row
+from safekeel.files import sha256_file
+from safekeel.records import Completion, Message, Prompt, Record, Text, read_jsonl
+
+
+class Reply(Record):
+    """One line of a script."""
+
+    match: Text | None = None
+    id: Text | None = None
+    raw: Text
+    finish: Literal["stop", "length"] = "stop"
+
+    @field_validator("match")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"got {pattern!r}, expected a regular expression ({error}).") from error
+        return pattern
+
+    def fits(self, prompt: Prompt) -> bool:
+        """Whether this is a reply to the prompt."""
+        if self.id is not None and self.id != prompt.id:
+            return False
+        return self.match is None or re.search(self.match, _conversation(prompt.messages)) is not None
+
+
+class ScriptedEngine:
+    """Says what its file says; the same to every sample, whatever the sampling. Tokens are counted as characters."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Read the script.
+
+        Raises:
+            DataError: no such file, or a malformed row (with its line).
+        """
+        self.replies = read_jsonl(Path(path), Reply)
+        self.name = f"scripted:{Path(path).name}"
+        self.model_id = sha256_file(Path(path))
+
+    def generate(
+        self, prompts: list[Prompt], sampling: Sampling, on_completion: OnCompletion | None = None
+    ) -> list[Completion]:
+        """See `Engine.generate`; a prompt without a reply gives an error row."""
+        rows = []
+        for prompt in prompts:
+            for sample in range(sampling.num_samples):
+                row = self._complete(prompt, sample, sampling)
+                if on_completion is not None:
+                    on_completion(row)
+                rows.append(row)
+        return rows
+
+    def _complete(self, prompt: Prompt, sample: int, sampling: Sampling) -> Completion:
+        reply = next((reply for reply in self.replies if reply.fits(prompt)), None)
+        if reply is None:
+            reason = f"the script has no reply for prompt {prompt.id!r}; add a row, or one without `id` and `match`."
+            return error_row(prompt, sample, self.name, reason)
+        split = split_completion(reply.raw, reply.finish, prefilled_think=False, answer_only=sampling.think == "none")
+        return Completion(
+            prompt_id=prompt.id,
+            sample=sample,
+            model=self.name,
+            raw=reply.raw,
+            thought=split.thought,
+            answer=split.answer,
+            split=split.status,
+            finish=reply.finish,
+            num_prompt_tokens=len(_conversation(prompt.messages)),
+            num_completion_tokens=len(reply.raw),
+            seconds=0.0,
+        )
+
+
+def _conversation(messages: Sequence[Message]) -> str:
+    return "\n".join(message.content for message in messages)

@@ -1,0 +1,129 @@
+"""Before against after, on the same items: one row per benchmark and metric, and the pooled capability basket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from safekeel.bench.score import ACCURACY, Item, Metric, metrics_for, rate
+from safekeel.records import Score
+from safekeel.report.evidence import Evaluation, Evidence, ItemKey
+from safekeel.stats.compare import Comparison, holm, paired_difference
+
+CAPABILITY = "capability"
+COMPARED = (
+    "dsr", "refused", "rr2", "over_refusal", "thought_aware", "thought_harmful", "aware_and_safe", "thought_leak", "acc",
+)  # fmt: skip
+"""One p-value family. `hr` and `rr1` would repeat `dsr` and `refused`; `safe_given_aware` has no common denominator."""
+LOWER_IS_BETTER = frozenset({"hr", "over_refusal", "thought_harmful", "thought_leak", "garbled", "truncated"})
+SIGNIFICANT = 0.05
+
+
+def compare(evidence: Evidence, basket: Sequence[str]) -> list[dict[str, Any]]:
+    """All comparison rows of the card, the pooled benchmarks last; empty unless both evaluations are there."""
+    before, after = evidence.before, evidence.after
+    if before is None or after is None:
+        return []
+    groups = {name: [name] for name in after.by_benchmark}
+    groups |= {name: members for name, members in evidence.pools().items() if members}
+    rows = [
+        _row(name, metric, *paired(before, after, members))
+        for name, members in groups.items()
+        if (items := after.group(*members))
+        for metric in metrics_for(items[0].prompt.expect)
+        if metric.name in COMPARED and paired(before, after, members)[0]
+    ]
+    if capability := compare_capability(before, after, basket):
+        rows.append(capability)
+    for row, adjusted in zip(rows, holm([row["p"] for row in rows]), strict=True):
+        row["p_holm"] = adjusted
+        row.setdefault("verdict", _direction(row, adjusted))
+    return rows
+
+
+def compare_capability(before: Evaluation, after: Evaluation, basket: Sequence[str]) -> dict[str, Any] | None:
+    """The basket pooled into one benchmark; None unless all its members were measured on the same items both times.
+
+    The verdict is not set here: a rule of the gate holds the budget.
+    """
+    if not basket or not all(same_items(before, after, name) for name in basket):
+        return None
+    return _row(CAPABILITY, ACCURACY, *paired(before, after, basket))
+
+
+def same_items(before: Evaluation, after: Evaluation, benchmark: str) -> bool:
+    """Was this benchmark measured on the same items, at least one, before and after?"""
+    keys = [{_key(item) for item in evaluation.by_benchmark.get(benchmark, [])} for evaluation in (before, after)]
+    return bool(keys[0]) and keys[0] == keys[1]
+
+
+def paired(before: Evaluation, after: Evaluation, benchmarks: Iterable[str]) -> tuple[list[Item], list[Item]]:
+    """The items of these benchmarks that both evaluations have, in the same order."""
+    keys = [key for item in after.group(*benchmarks) if (key := _key(item)) in before.items]
+    return [before.items[key] for key in keys], [after.items[key] for key in keys]
+
+
+def loss(before: Sequence[Item], after: Sequence[Item], metric: Metric = ACCURACY) -> Comparison:
+    """The comparison a gate uses, the worst case: what is not known was a hit before and is none after."""
+    return _paired(before, after, lambda item: metric.hit(item) is not False, lambda item: metric.hit(item) is True)
+
+
+def measure(items: Sequence[Item], metric: str, benchmark: str = "pooled") -> Score | None:
+    """A rate of `bench.score` over any items, for figures; None where the metric is not defined on them."""
+    found = {m.name: m for item in items[:1] for m in metrics_for(item.prompt.expect)}.get(metric)
+    identity = {"model": "", "judge": None, "label_source": None, "headline": False}
+    return None if found is None else rate(list(items), found, benchmark=benchmark, **identity)
+
+
+def _row(benchmark: str, metric: Metric, before: list[Item], after: list[Item]) -> dict[str, Any]:
+    found = _paired(before, after, lambda item: metric.hit(item) is True, lambda item: metric.hit(item) is True)
+    row: dict[str, Any] = {
+        "benchmark": benchmark,
+        "metric": metric.name,
+        "before": found.before,
+        "after": found.after,
+        "difference": found.difference,
+        "low": found.low,
+        "high": found.high,
+        "p": found.p,
+        "num_pairs": found.num_pairs,
+        "num_discordant": found.num_discordant,
+        "effective_n": round(found.effective_n, 1),
+        "num_unknown": sum(metric.hit(item) is None for item in (*before, *after)),
+    }
+    if metric is ACCURACY:
+        worst = loss(before, after)
+        row |= {
+            "loss": worst.before - worst.after,
+            "loss_lower": worst.one_sided_lower_loss,
+            "loss_upper": worst.one_sided_upper_loss,
+            "minimum_detectable": worst.minimum_detectable,
+        }
+    return row
+
+
+def _paired(
+    before: Sequence[Item],
+    after: Sequence[Item],
+    hit_before: Callable[[Item], bool],
+    hit_after: Callable[[Item], bool],
+) -> Comparison:
+    clusters = [cluster(item) for item in before]
+    return paired_difference([hit_before(i) for i in before], [hit_after(i) for i in after], clusters)
+
+
+def cluster(item: Item) -> str:
+    """What an item shares with others: a fact or template, else the goal of its attack, else its prompt."""
+    prompt = item.prompt
+    return str(prompt.meta.get("cluster") or (prompt.attack and prompt.attack.parent_id) or prompt.id)
+
+
+def _key(item: Item) -> ItemKey:
+    return item.prompt.id, item.completion.sample
+
+
+def _direction(row: dict[str, Any], p: float) -> str:
+    """`better`, `worse`, or `unclear` where the difference may be chance."""
+    if p > SIGNIFICANT or not row["difference"]:
+        return "unclear"
+    return "better" if (row["difference"] > 0) != (row["metric"] in LOWER_IS_BETTER) else "worse"

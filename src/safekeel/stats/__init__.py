@@ -1,0 +1,1 @@
+"""Statistics of rates and paired comparisons. Pure functions of counts: no files, no records."""
