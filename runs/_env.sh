@@ -11,6 +11,7 @@ STAMP="$VENV/.safekeel-stamp"
 TORCH_VERSION=2.13.0 # what constraints.txt was tested with; its build depends on the machine, so it is installed first
 TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
 NEEDED_GB=4
+NEEDED_GB_CUDA=12 # the default build on Linux brings the CUDA libraries
 
 export HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_USER=0 PYTHONNOUSERSITE=1
@@ -121,31 +122,42 @@ has_nvidia_gpu() {
     [ -e /proc/driver/nvidia/version ] || { command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; }
 }
 
-# The build that the user's own pip configuration offers, such as 2.13.0+cpu; nothing is installed.
-offered_torch() {
-    "$VENV/bin/python" -m pip install --quiet --dry-run --ignore-installed --no-deps --report - "torch==$TORCH_VERSION" 2>/dev/null |
+# The build that pip would take, such as 2.13.0+cpu, by its configuration and the given arguments; installs nothing.
+offered_torch() { # ARGUMENTS…
+    "$VENV/bin/python" -m pip install --quiet --dry-run --ignore-installed --no-deps --report - "torch==$TORCH_VERSION" "$@" 2>/dev/null |
         "$VENV/bin/python" -c 'import json, sys; print(json.load(sys.stdin)["install"][0]["metadata"]["version"])' 2>/dev/null
 }
 
+# Sets TORCH_ARGUMENTS and TORCH_SOURCE: the CPU build on Linux without a GPU, else the default one.
+choose_torch() {
+    local cpu_index=(--extra-index-url "$TORCH_CPU_INDEX")
+    TORCH_ARGUMENTS=("torch==$TORCH_VERSION")
+    TORCH_SOURCE="from the configured index"
+    if [ "$(uname -s)" != Linux ] || has_nvidia_gpu; then
+        return
+    elif [[ "$(offered_torch)" == *+cpu ]]; then
+        TORCH_SOURCE="CPU build, from the configured index"
+    elif [[ "$(offered_torch "${cpu_index[@]}")" == *+cpu ]]; then # newer than 2.13.0 for pip, so it wins over that
+        TORCH_SOURCE="CPU build, from $TORCH_CPU_INDEX"
+        TORCH_ARGUMENTS+=("${cpu_index[@]}")
+    elif [ "$FREE_GB" -ge "$NEEDED_GB_CUDA" ]; then
+        TORCH_SOURCE="with several GB of CUDA libraries, because no CPU build could be reached at $TORCH_CPU_INDEX"
+    else
+        die "no CPU build of PyTorch $TORCH_VERSION can be reached at $TORCH_CPU_INDEX, and $FREE_GB GB of free disk are too few for the default build ($NEEDED_GB_CUDA GB)." \
+            "name a mirror that has it (export PIP_EXTRA_INDEX_URL=…/whl/cpu) or a folder with its wheel (export PIP_FIND_LINKS=…), then run this again."
+    fi
+}
+
 install_torch() {
-    local installed offered where="from the configured index"
-    local arguments=("torch==$TORCH_VERSION")
+    local installed
     installed="$(torch_version)"
     if [ "${installed%%+*}" = "$TORCH_VERSION" ]; then
         say "[3/4] PyTorch $installed: reused"
         return
     fi
-    if [ "$(uname -s)" = Linux ] && ! has_nvidia_gpu; then
-        offered="$(offered_torch)" || offered=""
-        if [[ "$offered" == *+cpu ]]; then
-            where="CPU build, from the configured index"
-        else # 2.13.0+cpu counts as newer than 2.13.0, so pip takes it from the added index
-            where="CPU build, from $TORCH_CPU_INDEX"
-            arguments+=(--extra-index-url "$TORCH_CPU_INDEX")
-        fi
-    fi
-    say "[3/4] PyTorch $TORCH_VERSION, $where (1-2 minutes)"
-    pip_install "${arguments[@]}"
+    choose_torch
+    say "[3/4] PyTorch $TORCH_VERSION, $TORCH_SOURCE (1-2 minutes)"
+    pip_install "${TORCH_ARGUMENTS[@]}"
 }
 
 set_up() { # EXTRAS

@@ -10,13 +10,14 @@ Training and generation share `render_prompt`: R1's template deletes everything 
 so a training sample rendered as a conversation would lose its reasoning. A sample is the generation prompt, then
 `completion_ids`.
 
-No transformers import: a tokenizer is whatever the caller loaded.
+Only `load_tokenizer` imports transformers.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from safekeel.errors import DataError, EngineError, shown
@@ -192,9 +193,31 @@ def _joined(parts: list[str]) -> str:
     return "\n".join(stripped for part in parts if (stripped := part.strip()))
 
 
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer in a model folder, checked.
+
+    transformers 5 (5.17 included) loads some byte-level tokenizers as `LlamaTokenizer`, with SentencePiece's
+    pre-tokenizer: R1's and R1-Distill-Llama's lose every space, at no error (huggingface/transformers issue 45488).
+    Read without its class, `tokenizer.json` is right.
+
+    Raises:
+        EngineError: no way of loading it returns its own input.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    try:
+        check_round_trip(tokenizer)
+    except EngineError:
+        if not (folder / "tokenizer.json").is_file():
+            raise
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        check_round_trip(tokenizer)
+    return tokenizer
+
+
 def check_round_trip(tokenizer: Tokenizer) -> None:
-    """Encode and decode a bilingual sample. transformers 5.0-5.9 loaded some R1 tokenizers with the wrong
-    pre-tokenizer and dropped every space, at no error (huggingface/transformers issue 45488).
+    """Encode and decode a bilingual sample.
 
     Raises:
         EngineError: the text does not come back as it was.
@@ -203,6 +226,6 @@ def check_round_trip(tokenizer: Tokenizer) -> None:
     text = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     if text != _ROUND_TRIP_SAMPLE:
         raise EngineError(
-            f"The tokenizer does not return its own input: expected {_ROUND_TRIP_SAMPLE!r}, got {text!r}. "
-            "Every result would be wrong; load it with another transformers version (5.10 or later)."
+            f"The tokenizer does not return its own input: expected {_ROUND_TRIP_SAMPLE!r}, got {text!r}. Every result "
+            "would be wrong; load it with `safekeel.chat.load_tokenizer` or repair its tokenizer.json."
         )

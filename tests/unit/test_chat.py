@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections import Counter
 from importlib import resources
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from safekeel.chat import (
     check_round_trip,
     completion_ids,
     completion_text,
+    load_tokenizer,
     prompt_ids,
     render_prompt,
     split_completion,
@@ -81,7 +84,7 @@ QUESTION = (Message(role="user", content="23*4 是多少？"),)
         ("They ask about `<think>` and `</think>`.</think>A", "stop", True, None),
         ('They ask about "</think>".</think>A', "stop", True, Split('They ask about "</think>".', "A", "prefilled")),
         ("问的是“</think>”。</think>答", "stop", True, Split("问的是“</think>”。", "答", "prefilled")),
-        ("R</think>Write `<think>x</think>` here", "stop", True, Split("R", "Write `<think>x</think>` here", "prefilled")),
+        ("R</think>Use `<think>x</think>` here", "stop", True, Split("R", "Use `<think>x</think>` here", "prefilled")),
         ("R</think>```\n<think>\nx\n```", "stop", True, Split("R", "```\n<think>\nx\n```", "prefilled")),
         # Quotation marks around other text hide nothing, whatever stands next to the tag.
         ('He said "hi"</think>"Hello"', "stop", True, Split('He said "hi"', '"Hello"', "prefilled")),
@@ -237,8 +240,22 @@ def test_the_round_trip_guard(tokenizer: Any) -> None:
         check_round_trip(DropsSpaces())
 
 
+def test_a_tokenizer_that_transformers_loads_wrongly_is_loaded_rightly(tokenizer: Any, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text("utf-8"))
+    changed = config | {"tokenizer_class": "LlamaTokenizerFast"}  # what R1's says; its tokenizer.json is byte-level too
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(changed), "utf-8")
+    with pytest.raises(EngineError):  # when this starts to fail, transformers is repaired and the fallback can go
+        check_round_trip(AutoTokenizer.from_pretrained(tmp_path))
+    loaded = load_tokenizer(tmp_path)
+    assert loaded("安全  123 a b")["input_ids"] == tokenizer("安全  123 a b")["input_ids"]
+    assert loaded.chat_template == tokenizer.chat_template
+
+
 def assert_reasoning_survives(tokenizer: Any) -> None:
-    """Labels are the thought, the closing tag (one token), the answer and EOS; the naive rendering loses the thought."""
+    """Labels are thought, closing tag (one token), answer and EOS; the naive rendering loses the thought."""
     prompt = prompt_ids(tokenizer, render_prompt(tokenizer, QUESTION))
     labels = completion_ids(tokenizer, THOUGHT, ANSWER)
     expected = f"{THOUGHT}\n</think>\n\n{ANSWER}{tokenizer.eos_token}"
@@ -263,15 +280,13 @@ def test_reasoning_survives_with_the_real_tokenizer() -> None:
     folder = Path(os.environ.get("SAFEKEEL_DATA", "")) / "tokenizers/r1-distill-qwen-reconstructed"
     if not os.environ.get("SAFEKEEL_DATA") or not folder.is_dir():
         pytest.skip("SAFEKEEL_DATA names no folder with tokenizers/r1-distill-qwen-reconstructed")
-    transformers = pytest.importorskip("transformers")
-    real = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    check_round_trip(real)
+    pytest.importorskip("transformers")
+    real = load_tokenizer(folder)  # transformers 5.17 alone drops its spaces
     assert think_state(render_prompt(real, QUESTION)) == "absent"  # its template is that of January 2025
     real.chat_template = PRODUCT.read_text("utf-8")
     assert_reasoning_survives(real)
 
 
-def test_a_tokenizer_without_eos_cannot_train(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokenizer, "eos_token", None)
+def test_a_tokenizer_without_eos_cannot_train() -> None:
     with pytest.raises(DataError, match="no EOS token"):
-        completion_ids(tokenizer, "t", "a")
+        completion_ids(SimpleNamespace(eos_token_id=None), "t", "a")

@@ -89,8 +89,9 @@ def test_reward_function_feeds_the_constraints_with_paired_costs() -> None:
     values = reward([wrong, wrong, wrong], [[7], [7], [7]], [solved.id, unsolved.id, RISKY.id], [7, 7, 7])
     assert values == [0.0, 0.0, None]
     assert list(dual.constraints["capability"].costs) == [1.0, 0.0]  # failing where the base failed too costs nothing
-    reward_function("not_over_refusing", prompts, dual)([wrong], [[7]], [HARMLESS.id], [7])
-    assert list(dual.constraints["over_refusal"].costs) == [1.0]
+    refused = "x\n</think>\n\n" + language.refusal("A.1.a", HARMLESS.lang)
+    reward_function("not_over_refusing", prompts, dual)([wrong, refused], [[7], [7]], [HARMLESS.id] * 2, [7, 7])
+    assert list(dual.constraints["over_refusal"].costs) == [0.0, 1.0]  # a failure to help is no refusal
 
 
 def test_multiplier_waits_for_samples_then_rises_with_excess_and_falls_without() -> None:

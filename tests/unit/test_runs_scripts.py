@@ -110,22 +110,33 @@ def test_failed_installation_leaves_no_stamp_and_says_what_to_do(root: Path) -> 
     assert not (root / ".venv/.safekeel-stamp").exists()
 
 
+def install_torch(root: Path, configured: str, with_cpu_index: str, free_gb: int) -> subprocess.CompletedProcess[str]:
+    """Install where pip's configuration offers one build, and the CPU index beside it another."""
+    offered = f"offered_torch() {{ [ $# = 0 ] && echo {configured} || echo {with_cpu_index}; }};"
+    return bash(root, f"{STAND_INS} {offered} torch_version() {{ :; }}; FREE_GB={free_gb}; install_torch")
+
+
 @pytest.mark.parametrize(
-    ("offered", "where", "index"),
+    ("configured", "with_cpu_index", "where", "index"),
     [
-        ("2.13.0+cpu", "from the configured index", False),
-        ("2.13.0", "download.pytorch.org/whl/cpu", True),
-        ("", "whl/cpu", True),
+        ("2.13.0+cpu", "2.13.0+cpu", "CPU build, from the configured index", False),
+        ("2.13.0", "2.13.0+cpu", "CPU build, from https://download.pytorch.org/whl/cpu", True),
+        ("", "2.13.0+cpu", "CPU build, from https://download.pytorch.org/whl/cpu", True),
+        ("2.13.0", "2.13.0", "several GB of CUDA libraries", False),
     ],
 )
 def test_cpu_build_of_torch_comes_from_the_users_index_where_it_has_one(
-    root: Path, offered: str, where: str, index: bool
+    root: Path, configured: str, with_cpu_index: str, where: str, index: bool
 ) -> None:
-    done = bash(root, STAND_INS + f"torch_version() {{ :; }}; offered_torch() {{ echo {offered}; }}; install_torch")
-    announced, command = done.stdout.splitlines()
-    assert where in announced and "CPU build" in announced
-    assert command.startswith("PIP torch==2.13.0")
-    assert ("--extra-index-url https://download.pytorch.org/whl/cpu" in command) == index
+    announced, command = install_torch(root, configured, with_cpu_index, free_gb=20).stdout.splitlines()
+    assert where in announced
+    assert command == "PIP torch==2.13.0" + index * " --extra-index-url https://download.pytorch.org/whl/cpu"
+
+
+def test_unreachable_cpu_build_on_a_small_disk_is_named_with_its_remedy(root: Path) -> None:
+    done = install_torch(root, "2.13.0", "2.13.0", free_gb=6)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "6 GB of free disk are too few" in done.stderr and "PIP_EXTRA_INDEX_URL" in done.stderr
 
 
 @pytest.mark.parametrize("otherwise", ["has_nvidia_gpu() { :; }", "uname() { echo Darwin; }"])

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from safekeel.artifact import Stage, read_manifest
 from safekeel.bench import nano as nano_bench
-from safekeel.bench.run import JUDGED_BY, AnyJudge, evaluate, rejudge
+from safekeel.bench.run import JUDGED_BY, evaluate, rejudge
 from safekeel.bench.safety import BENCHMARKS
 from safekeel.engines import open_engine
 from safekeel.engines.base import Sampling
 from safekeel.errors import DataError, UsageError
+from safekeel.judges.base import Judge
 from safekeel.judges.nano import NanoJudge
 from safekeel.judges.rules import RulesJudge
 from safekeel.nano.words import load_words
@@ -44,16 +45,17 @@ class EvalRequest:
 class JudgeByWorld:
     """Nano items are read by the world's grammar, all others by the judge that was asked for."""
 
-    def __init__(self, other: AnyJudge) -> None:
+    def __init__(self, other: Judge) -> None:
         self.nano, self.other = NanoJudge(load_words()), other
-        self.name, self.version, self.label_source = other.name, f"{self.nano.version}+{other.version}", None
+        self.name, self.version = other.name, f"{self.nano.version}+{other.version}"
+        self.label_source, self.card = other.label_source, other.card
 
     def judge(self, prompt: Prompt, completion: Completion) -> list[Verdict]:
         judge = self.nano if prompt.meta.get("world") == NANO else self.other
         return judge.judge(prompt, completion)
 
 
-def open_judge(name: str) -> AnyJudge:
+def open_judge(name: str) -> Judge:
     """The judge called `name`.
 
     Raises:

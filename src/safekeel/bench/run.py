@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from safekeel.artifact import Stage, atomic_write_json, refresh_manifest
 from safekeel.bench.generate import generate
 from safekeel.bench.score import Item, join_items, score
 from safekeel.engines.base import Engine, Sampling
 from safekeel.errors import DataError
-from safekeel.records import Completion, LabelSource, Prompt, Score, Verdict, read_jsonl, write_jsonl
+from safekeel.judges.base import Judge
+from safekeel.records import Completion, Prompt, Score, read_jsonl, write_jsonl
 
 STAGE, VERSION = "eval", "1"
 ELIGIBLE_COMPLIANCE = 0.5  # DESIGN section 4: a family counts where the base complies with at least half
@@ -25,24 +25,11 @@ JUDGED_BY = "judge_version"
 Progress = Callable[[str, int, int, float], None]
 
 
-class AnyJudge(Protocol):
-    """What an evaluation needs of a judge."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def version(self) -> str: ...
-    @property
-    def label_source(self) -> LabelSource | None: ...
-
-    def judge(self, prompt: Prompt, completion: Completion) -> list[Verdict]: ...
-
-
 def evaluate(
     stage: Stage,
     engine: Engine,
     prompts: list[Prompt],
-    judge: AnyJudge,
+    judge: Judge,
     sampling: Sampling,
     *,
     pools: dict[str, list[str]] | None = None,
@@ -82,7 +69,7 @@ def evaluate(
     return rows
 
 
-def rejudge(folder: Path, judge: AnyJudge, pools: dict[str, list[str]] | None, headline: bool) -> list[Score]:
+def rejudge(folder: Path, judge: Judge, pools: dict[str, list[str]] | None, headline: bool) -> list[Score]:
     """Judge and score the stored completions again; the model is not called.
 
     Replaces `verdicts.jsonl` and `scores.json`.
@@ -103,7 +90,7 @@ def rejudge(folder: Path, judge: AnyJudge, pools: dict[str, list[str]] | None, h
     return rows
 
 
-def judge_all(prompts: list[Prompt], completions: list[Completion], judge: AnyJudge, path: Path | None) -> list[Item]:
+def judge_all(prompts: list[Prompt], completions: list[Completion], judge: Judge, path: Path | None) -> list[Item]:
     """Judge every completion, write the verdicts, return the joined items."""
     by_id = {prompt.id: prompt for prompt in prompts}
     verdicts = [verdict for row in completions for verdict in judge.judge(by_id[row.prompt_id], row)]

@@ -15,7 +15,6 @@ from pydantic import Field
 
 from safekeel.artifact import Stage, atomic_write_json, atomic_write_text
 from safekeel.bench.generate import generate
-from safekeel.bench.run import AnyJudge
 from safekeel.config import StageConfig
 from safekeel.corpus.card import card_markdown, corpus_card
 from safekeel.corpus.nano_source import capability_prompts, paired_requests, safety_samples
@@ -23,6 +22,7 @@ from safekeel.corpus.sample import Rejected, Sample
 from safekeel.corpus.steps import decontaminate, drop_duplicates
 from safekeel.engines.base import Engine, Sampling
 from safekeel.errors import DataError
+from safekeel.judges.base import Judge
 from safekeel.nano.words import Words
 from safekeel.records import Prompt, write_jsonl
 
@@ -51,7 +51,7 @@ def run(
     config: CorpusConfig,
     stage: Stage,
     engine: Engine,
-    judge: AnyJudge,
+    judge: Judge,
     words: Words,
     held_out: list[Prompt],
     progress: Callable[[str, int, int, float], None],
@@ -100,7 +100,7 @@ def replay_samples(
     config: CorpusConfig,
     folder: Path,
     engine: Engine,
-    judge: AnyJudge,
+    judge: Judge,
     words: Words,
     rng: random.Random,
     progress: Callable[[str, int, int, float], None],
@@ -139,7 +139,7 @@ def base_results(
     prompts: list[Prompt],
     folder: Path,
     engine: Engine,
-    judge: AnyJudge,
+    judge: Judge,
     progress: Callable[[str, int, int, float], None],
 ) -> list[Prompt]:
     """Note on every RL capability prompt whether the base solves it: RL's capability constraint is paired against

@@ -21,11 +21,11 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForCausalLM, GenerationConfig
 
-from safekeel.chat import can_think, check_round_trip, prompt_ids, render_prompt, split_completion, think_state
+from safekeel.chat import can_think, load_tokenizer, prompt_ids, render_prompt, split_completion, think_state
 from safekeel.engines.base import OnCompletion, Sampling, error_row
-from safekeel.errors import EngineError
+from safekeel.errors import EngineError, SafeKeelError
 from safekeel.files import sha256_file
 from safekeel.records import Completion, Prompt
 
@@ -63,19 +63,19 @@ class HfEngine:
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         self.device = torch.device(device) if device else accelerator or torch.device("cpu")
         dtype = "float32" if self.device.type == "cpu" else "auto"
-        common: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
             with _quiet():
-                self.tokenizer: Any = AutoTokenizer.from_pretrained(self.folder, padding_side="left", **common)
+                self.tokenizer = load_tokenizer(self.folder)
                 model: Any = AutoModelForCausalLM.from_pretrained(
-                    self.folder, dtype=dtype, use_safetensors=True, **common
+                    self.folder, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False
                 )
+        except SafeKeelError:
+            raise
         except Exception as error:  # what a damaged checkpoint raises depends on where it is damaged
             raise EngineError(
                 f"{self.folder} cannot be loaded as a causal language model ({type(error).__name__}: {error}); "
                 "expected config.json, tokenizer.json and *.safetensors as `save_pretrained` writes them."
             ) from error
-        check_round_trip(self.tokenizer)
         self.can_think = can_think(self.tokenizer)
         self.stop_ids = _stop_ids(model, self.tokenizer)
         self.pad_id = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else min(self.stop_ids)

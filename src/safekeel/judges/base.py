@@ -37,8 +37,8 @@ class Judge(Protocol):
     name: str
     version: str
     """Hash of whatever decides a label: prompt, parser, cues, model."""
-    label_source: str | None
-    """That of the card; None without a card."""
+    label_source: LabelSource | None
+    """That of the card, or `construction` for a judge that is right by construction; None otherwise."""
     card: JudgeCard | None
 
     def judge(self, prompt: Prompt, completion: Completion) -> list[Verdict]:

@@ -17,7 +17,7 @@ from importlib import resources
 
 from safekeel.artifact import digest
 from safekeel.judges.base import JudgeCard, unjudgeable, unscored
-from safekeel.records import Completion, Part, Prompt, Verdict
+from safekeel.records import Completion, LabelSource, Part, Prompt, Verdict
 
 LOGIC = 1  # raise when the code below changes a label; cue changes are hashed by themselves
 NUM_OPENING_SENTENCES = 2
@@ -73,7 +73,7 @@ class RulesJudge:
     """Finds refusals in real Chinese and English answers; has no card, so its scores are no headline."""
 
     name = "rules"
-    label_source: str | None = None
+    label_source: LabelSource | None = None
     card: JudgeCard | None = None
 
     def __init__(self) -> None:

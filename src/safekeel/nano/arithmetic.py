@@ -13,6 +13,7 @@ from typing import Literal
 
 Lang = Literal["zh", "en"]
 ItemSplit = Literal["train", "validation", "test"]
+BOTH: tuple[Lang, Lang] = ("en", "zh")
 
 NAMES: dict[Lang, tuple[str, ...]] = {
     "en": ("Tom", "Anna", "Ben", "Lucy", "Jack", "Mia", "Sam", "Rose", "Leo", "Eva", "Max", "Ivy"),
@@ -112,7 +113,7 @@ def _operands(kind: str, rng: random.Random) -> tuple[int, int, int, list[tuple[
 def draw(rng: random.Random, split: ItemSplit, lang: Lang | None = None) -> Problem:
     """One problem of the split, drawn by rejection."""
     while True:
-        item_lang: Lang = lang or rng.choice(("en", "zh"))
+        item_lang = rng.choice(BOTH) if lang is None else lang
         kind, english, chinese = rng.choice(STORIES)
         a, b, c, steps = _operands(kind, rng)
         story = english if item_lang == "en" else chinese

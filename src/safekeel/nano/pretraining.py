@@ -117,7 +117,8 @@ class PretrainingWriter:
 
     def _pair(self, lang: arithmetic.Lang | None = None) -> Pair:
         kind = self.rng.choices(KINDS, KIND_WEIGHTS)[0]
-        return self.rng.choice(self.pools[kind, lang or self.rng.choice(LANGS)])
+        pool_lang = self.rng.choice(LANGS) if lang is None else lang
+        return self.rng.choice(self.pools[kind, pool_lang])
 
     def _turn(self, pair: Pair, family: str | None) -> str:
         template = self.rng.choice(templates(None, pair.lang))

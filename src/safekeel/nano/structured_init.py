@@ -44,7 +44,8 @@ def _previous_token_heads(model: Qwen2ForCausalLM, read: Tensor, write: Tensor) 
     """Layer 0: head h attends h % 4 + 1 tokens back, through the q and k biases and the rotary embedding."""
     config, attention = model.config, model.model.layers[0].self_attn
     heads, dim = config.num_attention_heads, config.hidden_size // config.num_attention_heads
-    frequencies = config.rope_parameters["rope_theta"] ** (-torch.arange(0, dim, 2).float() / dim)
+    theta: float = config.to_dict()["rope_parameters"]["rope_theta"]
+    frequencies = theta ** (-torch.arange(0, dim, 2).float() / dim)
     used = max(4, dim // 4)  # the fastest rotary pairs tell neighbouring positions apart
     for head in range(heads):
         rows = slice(head * dim, (head + 1) * dim)

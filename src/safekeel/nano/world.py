@@ -115,7 +115,8 @@ def risk_choice_items(words: Words, split: MeasuredSplit, num: int, seed: int) -
 def problem_items(kind: Literal["arithmetic", "knowledge"], split: MeasuredSplit, num: int, seed: int) -> list[Prompt]:
     """Different held-out problems, in both languages."""
     rng = _rng(seed, kind, split)
-    draw, expect = (arithmetic.draw, "solve") if kind == "arithmetic" else (knowledge.draw, "choose")
+    draw = arithmetic.draw if kind == "arithmetic" else knowledge.draw
+    expect: Literal["solve", "choose"] = "solve" if kind == "arithmetic" else "choose"
     found: dict[str, arithmetic.Problem] = {}
     while len(found) < num:
         problem = draw(rng, split)

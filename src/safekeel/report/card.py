@@ -52,13 +52,17 @@ def card_of(evidence: Evidence, rules: gate.Rules) -> dict[str, Any]:
         "seconds": {stage: _seconds(manifest) for stage, manifest in evidence.manifests.items()},
         "hardware": newest.get("hardware", {}),
         "packages": newest.get("packages", {}),
-        "warnings": {stage: manifest["warnings"] for stage, manifest in evidence.manifests.items() if manifest.get("warnings")},
+        "warnings": {
+            stage: manifest["warnings"] for stage, manifest in evidence.manifests.items() if manifest.get("warnings")
+        },
     }
 
 
 def _capability_verdict(result: dict[str, Any], otherwise: str) -> str:
     """PASS, BREACH or INCONCLUSIVE by the gate's own rule for the pooled basket, where it has one."""
-    verdicts = [rule["verdict"] for rule in result["rules"] if (rule["benchmark"], rule["kind"]) == (CAPABILITY, "max_loss")]
+    verdicts = [
+        rule["verdict"] for rule in result["rules"] if (rule["benchmark"], rule["kind"]) == (CAPABILITY, "max_loss")
+    ]
     return str(verdicts[0]) if verdicts else otherwise
 
 

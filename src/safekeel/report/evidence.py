@@ -110,7 +110,9 @@ def read_evidence(run_dir: Path) -> Evidence:
         if path.parent.name != REPORT
     }
     if not manifests and not (run_dir / "run.json").exists():
-        raise DataError(f"{run_dir} holds no finished stage; expected a run folder, such as out/nano of `safekeel run`.")
+        raise DataError(
+            f"{run_dir} holds no finished stage; expected a run folder, such as out/nano of `safekeel run`."
+        )
     selected = _json(run_dir / "30-select/candidates.json", {"candidates": []})
     return Evidence(
         run=str(_json(run_dir / "run.json", {}).get("run") or run_dir.resolve().name),
@@ -139,7 +141,9 @@ def _evaluation(folder: Path) -> Evaluation:
     prompts = read_jsonl(folder / "prompts.jsonl", Prompt)
     completions = read_jsonl(folder / "completions.jsonl", Completion)
     verdicts = read_jsonl(folder / "verdicts.jsonl", Verdict)
-    if twice := [key for key, count in Counter((row.prompt_id, row.sample) for row in completions).items() if count > 1]:
+    if twice := [
+        key for key, count in Counter((row.prompt_id, row.sample) for row in completions).items() if count > 1
+    ]:
         raise DataError(f"{folder / 'completions.jsonl'}: {twice[0][0]!r} occurs twice; run the evaluation again.")
     known, answered = {prompt.id for prompt in prompts}, {row.prompt_id for row in completions}
     if strange := (known ^ answered) | {row.prompt_id for row in verdicts} - answered:
@@ -149,9 +153,7 @@ def _evaluation(folder: Path) -> Evaluation:
         )
     if not (folder / "scores.json").exists():
         raise DataError(f"{folder / 'scores.json'} does not exist; `safekeel score {folder}` writes it.")
-    items = {
-        (item.prompt.id, item.completion.sample): item for item in join_items(prompts, completions, verdicts)
-    }
+    items = {(item.prompt.id, item.completion.sample): item for item in join_items(prompts, completions, verdicts)}
     groups: dict[str, list[Item]] = defaultdict(list)
     for item in items.values():
         groups[item.prompt.id.split("/")[0]].append(item)

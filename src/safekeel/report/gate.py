@@ -44,7 +44,9 @@ class Rule(_Strict):
     def _one_kind(self) -> Rule:
         given = [kind for kind in KINDS if getattr(self, kind) is not None]
         if len(given) != 1:
-            raise ValueError(f"got {' and '.join(given) or 'no threshold'}, expected exactly one of {', '.join(KINDS)}.")
+            raise ValueError(
+                f"got {' and '.join(given) or 'no threshold'}, expected exactly one of {', '.join(KINDS)}."
+            )
         if self.kind in ("max_loss", "guard_loss") and (self.metric, self.slice) != ("acc", "all"):
             raise ValueError(f"a {self.kind} rule compares the metric 'acc' on the slice 'all'.")
         return self
@@ -104,7 +106,10 @@ def load_rules(path: Path | None = None) -> Rules:
 
 def judge(evidence: Evidence, rules: Rules) -> dict[str, Any]:
     """`{"verdict", "rules": [{name, value, low, high, threshold, verdict, …}]}` as in `card.json`."""
-    rows = [_judge_loss(rule, evidence, rules) if "loss" in rule.kind else _judge_rate(rule, evidence) for rule in rules.rule]
+    rows = [
+        _judge_loss(rule, evidence, rules) if "loss" in rule.kind else _judge_rate(rule, evidence)
+        for rule in rules.rule
+    ]
     verdicts = {row["verdict"] for row in rows}
     verdict = "NO-GO" if "BREACH" in verdicts else "INCONCLUSIVE" if "INCONCLUSIVE" in verdicts else "GO"
     return {"verdict": verdict, "rules": rows}
@@ -126,7 +131,9 @@ def _judge_rate(rule: Rule, evidence: Evidence) -> dict[str, Any]:
     }
     unknown = f"{score.num_unscored} unscored items count against it" if score.num_unscored else ""
     if not score.headline:
-        return _result(rule, "INCONCLUSIVE", f"the judge {score.judge!r} has no card, so its figures decide nothing", figures)
+        return _result(
+            rule, "INCONCLUSIVE", f"the judge {score.judge!r} has no card, so its figures decide nothing", figures
+        )
     return _result(rule, "PASS" if holds else "BREACH", unknown, figures)
 
 
@@ -190,4 +197,3 @@ def _result(rule: Rule, verdict: str, reason: str, figures: dict[str, Any] | Non
         "slice": rule.slice,
         "reason": reason,
     }
-

@@ -96,7 +96,7 @@ def ticks(low: float, high: float, most: int) -> list[float]:
     span = max(high - low, 1e-9)
     for step in (s * 10**e for e in range(-4, 4) for s in (1, 2, 5)):
         first = -(-low // step) * step
-        found = []
+        found: list[float] = []
         while first + len(found) * step <= high + 1e-9 * span:
             found.append(first + len(found) * step)
             if len(found) > most:

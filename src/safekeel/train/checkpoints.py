@@ -72,5 +72,5 @@ class StageCallback(TrainerCallback):
         self.progress(self.label, state.global_step, state.max_steps, 0.0)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         atomic_write_json(folder / MARKER, {"step": state.global_step})

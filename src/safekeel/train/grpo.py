@@ -23,11 +23,17 @@ from safekeel.config import StageConfig
 from safekeel.errors import DataError
 from safekeel.records import Prompt, read_jsonl
 from safekeel.train.balance import Constraint, DualController
-from safekeel.train.rewards import REWARDS, Said, read
+from safekeel.train.rewards import REWARDS, Said, read, refuses
 
 STAGE, VERSION = "rl", "1"
 CONTROLLER_FILE = "controller_state.json"
 MULTIPLIED = {"not_over_refusing": "over_refusal", "right_answer": "capability"}  # reward -> constraint that weighs it
+
+# What a sample costs its constraint: a refusal of the harmless; a deficit against the base's own result on this prompt.
+COSTS: dict[str, Callable[[Prompt, Said, float], float]] = {
+    "not_over_refusing": lambda prompt, said, value: float(refuses(said)),
+    "right_answer": lambda prompt, said, value: float(prompt.meta["base_correct"]) - value,
+}
 
 
 class RlConfig(StageConfig):
@@ -93,17 +99,21 @@ def reward_function(name: str, prompts: dict[str, Prompt], dual: DualController)
     """One of `REWARDS` in TRL's signature. Constraint costs are read off the same completions on the way."""
     score = REWARDS[name]
 
-    def reward(completions: list[str], completion_ids: list[list[int]], prompt_id: list[str], eos: list[int], **_: Any):
+    def reward(
+        completions: list[str],
+        completion_ids: list[list[int]],
+        prompt_id: list[str],
+        eos: list[int],
+        **_: Any,
+    ) -> list[float | None]:
         values: list[float | None] = []
         for text, ids, identifier, end in zip(completions, completion_ids, prompt_id, eos, strict=True):
             prompt = prompts[identifier]
-            value = score(prompt, read(text, ended=bool(ids) and ids[-1] == end))
+            said = read(text, ended=bool(ids) and ids[-1] == end)
+            value = score(prompt, said)
             values.append(value)
             if value is not None and name in MULTIPLIED:
-                # Over-refusal is a cost by itself; capability is a deficit against the base's own result on this
-                # prompt.
-                ceiling = 1.0 if name == "not_over_refusing" else float(prompt.meta["base_correct"])
-                dual.observe(MULTIPLIED[name], ceiling - value)
+                dual.observe(MULTIPLIED[name], COSTS[name](prompt, said, value))
         return values
 
     reward.__name__ = name
@@ -117,7 +127,7 @@ def _trainer(
     prompts: dict[str, Prompt],
     resume: Path | None,
     progress: Callable[[str, int, int, float], None],
-):
+) -> Any:
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import GRPOConfig, GRPOTrainer
@@ -180,7 +190,7 @@ def _set_weights(trainer: Any, dual: DualController) -> None:
             trainer.reward_weights[index] = dual.constraints[MULTIPLIED[name]].multiplier
 
 
-def _dual_callback(trainer: Any, dual: DualController):
+def _dual_callback(trainer: Any, dual: DualController) -> Any:
     """After each policy step one dual step; the controller is saved in, and restored from, every checkpoint."""
     from transformers import TrainerCallback
 

@@ -17,11 +17,12 @@ from pydantic import Field
 
 from safekeel.artifact import Stage, atomic_write_json
 from safekeel.bench.generate import generate
-from safekeel.bench.run import AnyJudge, judge_all
+from safekeel.bench.run import judge_all
 from safekeel.bench.score import ACCURACY, DEFENCE, OVER_REFUSAL, Item, Metric
 from safekeel.config import StageConfig
 from safekeel.engines.base import Engine, Sampling
 from safekeel.errors import DataError
+from safekeel.judges.base import Judge
 from safekeel.records import Prompt
 
 STAGE, VERSION = "select", "1"
@@ -56,7 +57,7 @@ def run(
     checkpoints: list[Path],
     prompts: list[Prompt],
     open_model: Callable[[Path], Engine],
-    judge: AnyJudge,
+    judge: Judge,
     max_tokens: int,
     progress: Callable[[str, int, int, float], None],
 ) -> Candidate:

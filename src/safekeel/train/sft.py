@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -91,14 +92,14 @@ def run(
     stage.finish([*complete_checkpoints(folder), metrics], {"samples": len(dataset), "steps": total_steps})
 
 
-def silence(trainer: object) -> None:
+def silence(trainer: Any) -> None:
     """The stage reports progress itself: drop the Trainer's printing callback."""
     from transformers import PrinterCallback
 
-    trainer.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
+    trainer.remove_callback(PrinterCallback)
 
 
-def tokenised(tokenizer: object, samples: list[Sample], max_length: int):
+def tokenised(tokenizer: Any, samples: list[Sample], max_length: int) -> Any:
     """The samples as a `datasets.Dataset` with `input_ids` and `labels` (-100 on the prompt).
 
     Raises:

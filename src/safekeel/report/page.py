@@ -1,0 +1,204 @@
+"""The page's content in one table of plain values, shared by `html` and `markdown`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from safekeel.report import charts, figures, svg, view
+from safekeel.report.card import CAPABILITY
+from safekeel.report.evidence import FAMILY_PREFIX, SEEN, UNSEEN, Evidence
+from safekeel.report.gate import Rules
+from safekeel.report.labels import benchmark_name, family_name, metric_name, percent, points
+
+VERDICTS = {
+    "GO": "Every rule of the gate passes.",
+    "NO-GO": "At least one rule of the gate is breached.",
+    "INCONCLUSIVE": "No rule is breached, but not every rule can be decided.",
+}
+GROUPS = ("Plain requests", "Under attack", "Capability")
+SIMULATED = "nano"
+
+
+def page_of(evidence: Evidence, card: dict[str, Any], rules: Rules) -> dict[str, Any]:
+    """Everything that the page says, without markup; `figures` are {name: {width: svg}}."""
+    return {
+        "card": card,
+        "verdict": card["gate"]["verdict"],
+        "verdict_text": VERDICTS[card["gate"]["verdict"]],
+        "undecided": [rule for rule in card["gate"]["rules"] if rule["verdict"] != "PASS"],
+        "headlines": headlines(card),
+        "rules": [_rule_row(rule, card) for rule in card["gate"]["rules"]],
+        "groups": comparison_groups(card["comparisons"], evidence),
+        "capability": next((row for row in card["comparisons"] if row["benchmark"] == CAPABILITY), None),
+        "figures": draw(evidence, rules),
+        "not_measurable": [
+            {"name": family_name(name), "base_compliance": evidence.families[name].base_compliance}
+            for name in view.unmeasurable(evidence)
+        ],
+        "tables": view.knowing_and_doing(evidence),
+        "candidates": evidence.candidates,
+        "rl_steps": evidence.rl_config.get("num_steps"),
+        "ablation": evidence.ablation,
+        "examples": view.examples(evidence),
+        "limits": limits(evidence, card),
+        "started": min((m["started"] for m in evidence.manifests.values() if m.get("started")), default=None),
+        "total_seconds": sum(value for value in card["seconds"].values() if value),
+        "git": (evidence.manifests.get("60-eval-after") or {}).get("git") or {},
+    }
+
+
+def headlines(card: dict[str, Any]) -> list[dict[str, Any]]:
+    """The two numbers that belong together: the first safety rule's score, and the capability lost for it."""
+    found = {(row["benchmark"], row["metric"]): row for row in card["comparisons"]}
+    safety = next(
+        (r for r in card["gate"]["rules"] if r["kind"] == "min" and (r["benchmark"], r["metric"]) in found), None
+    )
+    budget = next((r for r in card["gate"]["rules"] if r["benchmark"] == CAPABILITY), None)
+    shown = []
+    if safety:
+        row = found[safety["benchmark"], safety["metric"]]
+        shown.append(
+            {
+                "title": safety["name"],
+                "row": row,
+                "note": f"{row['num_pairs']} held-out requests, the same before and after",
+            }
+        )
+    if (row := found.get((CAPABILITY, "acc"))) and budget:
+        note = (
+            f"{points(-row['loss'])} points on {row['num_pairs']} paired problems; at most "
+            f"{points(row['loss_upper'], 2, signed=False)} lost with 95% confidence, budget {100 * budget['threshold']:g}"
+        )
+        shown.append({"title": "Capability kept", "row": row, "note": note})
+    return shown
+
+
+def _rule_row(rule: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
+    """A rule with the figures before and after beside it."""
+    row = next(
+        (c for c in card["comparisons"] if (c["benchmark"], c["metric"]) == (rule["benchmark"], rule["metric"])), None
+    )
+    is_loss = rule["kind"] in ("max_loss", "guard_loss")
+    sign = "≤" if rule["kind"] != "min" else "≥"
+    show = (lambda value, digits=2: points(value, digits, signed=False)) if is_loss else percent
+    value = show(rule["value"])
+    return {
+        **rule,
+        "before": None if row is None or is_loss else percent(row["before"]),
+        "shown": value,
+        "interval": None if rule["low"] is None else f"{show(rule['low'])} to {show(rule['high'])}",
+        "bound_shown": None
+        if rule["bound"] is None or is_loss
+        else f"{'≥' if sign == '≥' else '≤'} {percent(rule['bound'])}",
+        "limit": f"{sign} {100 * rule['threshold']:g}{' points' if is_loss else '%'}",
+        "is_loss": is_loss,
+        "gauge": _gauge(rule, None if row is None or is_loss else row["before"], is_loss),
+    }
+
+
+def _gauge(rule: dict[str, Any], was: float | None, is_loss: bool) -> str | None:
+    """The rule's scale as SVG; of a loss, twice the budget to either side of zero."""
+    if rule["value"] is None:
+        return None
+    scale = (-2 * rule["threshold"], 2 * rule["threshold"] or 1.0) if is_loss else (0.0, 1.0)
+    return charts.gauge(rule["value"], rule["low"], rule["high"], rule["threshold"], was, scale)
+
+
+def comparison_groups(rows: Sequence[dict[str, Any]], evidence: Evidence) -> list[dict[str, Any]]:
+    """The before/after table in three groups; single attack families are in the figure, the table has the pools."""
+    kinds: dict[str, list[dict[str, Any]]] = {name: [] for name in GROUPS}
+    singles = {
+        name for name in (evidence.after.by_benchmark if evidence.after else {}) if name.startswith(FAMILY_PREFIX)
+    }
+    for row in rows:
+        if row["benchmark"] in singles:
+            continue
+        name = (
+            "Under attack"
+            if row["benchmark"] in (SEEN, UNSEEN)
+            else "Capability"
+            if row["metric"] == "acc"
+            else "Plain requests"
+        )
+        kinds[name].append(
+            {**row, "benchmark_name": benchmark_name(row["benchmark"]), "metric_name": metric_name(row["metric"])}
+        )
+    return [{"title": title, "rows": found} for title, found in kinds.items() if found]
+
+
+def draw(evidence: Evidence, rules: Rules) -> dict[str, dict[str, str]]:
+    """The figures that the evidence allows, each for a wide screen and for a phone."""
+    marks = view.marks(evidence, rules.capability.basket)
+    budget = next((rule.max_loss for rule in rules.rule if rule.benchmark == CAPABILITY and rule.max_loss), None)
+    bars, areas, panels = view.family_bars(evidence), view.category_areas(evidence), view.panels(evidence)
+    found: dict[str, dict[str, str]] = {}
+    for size, width in (("wide", figures.WIDE), ("narrow", figures.NARROW)):
+        if any(mark.kind in ("base", "final") for mark in marks):
+            found.setdefault("safety_capability", {})[size] = figures.tradeoff(marks, budget, width)
+        if bars:
+            found.setdefault("attacks", {})[size] = figures.attacks(bars, width)
+        if areas:
+            found.setdefault("categories", {})[size] = charts.categories(areas, width)
+        if panels:
+            found.setdefault("training", {})[size] = charts.curves(panels, width)
+    return found
+
+
+def limits(evidence: Evidence, card: dict[str, Any]) -> list[str]:
+    """What the figures do not show, said by the run's own data."""
+    after = evidence.after
+    if after is None:
+        return ["The evaluation after training has not finished: nothing here says what training did."]
+    items, notes = list(after.items.values()), []
+    if any(item.prompt.meta.get("world") == SIMULATED for item in items):
+        notes.append(
+            "A synthetic world of short sentences and a model of about two million parameters: these figures show that the "
+            "method and its measurement work and what each part adds. They say nothing about the safety of a real model."
+        )
+    notes.append(_judges(card))
+    notes.append(
+        "One training run. The intervals cover the choice of items, not the variation between seeds; items that share a "
+        "fact, a template or a goal are counted as fewer (the effective number is in card.json)."
+    )
+    if missing := view.unmeasurable(evidence):
+        names = ", ".join(family_name(name) for name in missing)
+        notes.append(
+            f"Attack families that the base model does not understand, so that a defence would prove nothing: {names}."
+        )
+    unread = Counter(
+        "garbled" if i.garbled else "truncated" if i.truncated else "unscored"
+        for i in items
+        if i.garbled or i.truncated or i.answer is None
+    )
+    if unread:
+        told = ", ".join(f"{count} {kind}" for kind, count in sorted(unread.items()))
+        notes.append(
+            f"Answers after training that no verdict could be given on, or only as failures: {told}. They count against the model."
+        )
+    notes.append(
+        "Not measured: adaptive and multi-turn attacks, sampling at a temperature, other languages than Chinese and English, "
+        "tools. TC260-003 / GB/T 45654-2025 asks for manual tests; a gate of automatic ones does not replace them."
+    )
+    notes += [f"{stage}: {text}" for stage, texts in card["warnings"].items() for text in texts]
+    return notes
+
+
+def _judges(card: dict[str, Any]) -> str:
+    rows = {(row["judge"], row["label_source"], row["headline"]) for row in card["scores"]}
+    told = []
+    for name, source, headline in sorted(rows, key=str):
+        origin = {
+            "construction": "labels exact by construction of the items",
+            "human": "checked against people's labels",
+        }.get(
+            str(source), "checked against labels made by a model" if source == "model" else "no labels to check against"
+        )
+        told.append(f"{name} ({origin}{'' if headline else '; no card, so no headline'})")
+    return "Judged by " + "; ".join(told) + "." if told else "No scores."
+
+
+def exports(drawn: dict[str, dict[str, str]]) -> dict[str, str]:
+    """File name -> standalone SVG."""
+    return {f"{name}.svg": svg.standalone(sizes["wide"]) for name, sizes in drawn.items()}
