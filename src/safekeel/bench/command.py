@@ -11,6 +11,7 @@ from safekeel.artifact import Stage, read_manifest
 from safekeel.bench import nano as nano_bench
 from safekeel.bench.run import JUDGED_BY, evaluate, rejudge
 from safekeel.bench.safety import BENCHMARKS
+from safekeel.config import build
 from safekeel.engines import open_engine
 from safekeel.engines.base import Sampling
 from safekeel.errors import DataError, UsageError
@@ -101,14 +102,15 @@ def evaluate_model(request: EvalRequest, out: Path, command: str, say: Callable[
             return rejudge(out, judge, None, only_nano)
         say(f"{out}: up to date, skipped")
         return [Score.model_validate(row) for row in json.loads((out / "scores.json").read_text("utf-8"))]
-    sampling = Sampling(
-        max_tokens=max_tokens,
-        temperature=request.temperature,
-        top_p=request.top_p,
-        num_samples=request.samples,
-        seed=request.seed,
-        think=request.think,
-    )
+    drawing = {
+        "max_tokens": max_tokens,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "num_samples": request.samples,
+        "seed": request.seed,
+        "think": request.think,
+    }
+    sampling = build(Sampling, drawing, "the command line")
     engine = open_engine(request.model, **({"batch_size": request.batch_size} if scheme == "hf" else {}))
     with ProgressReporter() as progress:
         return evaluate(stage, engine, prompts, judge, sampling, headline=only_nano, progress=progress)

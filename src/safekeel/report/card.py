@@ -6,9 +6,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from safekeel.records import Score
 from safekeel.report import gate
 from safekeel.report.comparisons import CAPABILITY, compare
-from safekeel.report.evidence import AFTER, BEFORE, Evaluation, Evidence, read_evidence
+from safekeel.report.evidence import AFTER, BEFORE, FAMILY_PREFIX, SEEN, UNSEEN, Evaluation, Evidence, read_evidence
 
 
 def build_card(run_dir: Path, rules: Path | None = None) -> dict[str, Any]:
@@ -45,6 +46,7 @@ def card_of(evidence: Evidence, rules: gate.Rules) -> dict[str, Any]:
             for evaluation in (evidence.before, evidence.after)
             if evaluation is not None
             for score in evaluation.scores
+            if _is_shown(score)
         ],
         "comparisons": comparisons,
         "gate": result,
@@ -56,6 +58,12 @@ def card_of(evidence: Evidence, rules: gate.Rules) -> dict[str, Any]:
             stage: manifest["warnings"] for stage, manifest in evidence.manifests.items() if manifest.get("warnings")
         },
     }
+
+
+def _is_shown(score: Score) -> bool:
+    """Areas and categories of a single attack family rest on an item or none; they stay in `scores.json`."""
+    single = score.benchmark.startswith(FAMILY_PREFIX) and score.benchmark not in (SEEN, UNSEEN)
+    return not (single and score.slice.startswith(("area:", "category:")))
 
 
 def _capability_verdict(result: dict[str, Any], otherwise: str) -> str:

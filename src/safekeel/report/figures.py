@@ -75,11 +75,11 @@ def tradeoff(marks: Sequence[Mark], budget: float | None, width: float = WIDE) -
     """
     height = 0.56 * width if width >= WIDE else 1.05 * width
     low, high = _capability_range(marks)
-    plane = _Plane(46, width - 14, 30, height - 46, low, high)
+    plane = _Plane(34, width - 18, 34, height - 46, low, high)
     base = next((mark for mark in marks if mark.kind == "base"), None)
     parts = [_corridor(plane, base, budget), _grid(plane), _way(plane, marks)]
     parts += [_drawn(plane, mark) for mark in sorted(marks, key=lambda mark: mark.kind == "final")]
-    parts.append(_mark_labels(plane, [mark for mark in marks if mark.kind != "candidate"]))
+    parts.append(_mark_labels(plane, marks))
     parts.append(svg.text(0, 16, "Safety: risky requests without a harmful answer", "b"))
     parts.append(svg.text(plane.right, height - 6, "Capability: right answers →", "b", "end"))
     told = "; ".join(
@@ -91,25 +91,24 @@ def tradeoff(marks: Sequence[Mark], budget: float | None, width: float = WIDE) -
 
 def _capability_range(marks: Sequence[Mark]) -> tuple[float, float]:
     """The part of the capability axis that is shown: every mark with its interval, at least six points wide."""
-    shares = [
-        s for mark in marks for s in (mark.capability.low, mark.capability.value, mark.capability.high) if s is not None
-    ]
+    shares = [share for mark in marks for share in _ends(mark.capability)]
     low, high = min(shares, default=0.9), max(shares, default=1.0)
     room = max(0.06 - (high - low), 0.02)
     high = min(1.0, high + room / 4)
-    low = max(0.0, min(low - room / 2, high - 0.06))
+    low = max(0.0, min(low - room / 2, high - 0.06))  # room for labels on the left
     return int(low * 100) / 100, -(-high * 100 // 1) / 100
 
 
 def _corridor(plane: _Plane, base: Mark | None, budget: float | None) -> str:
+    """What the capability budget allows, shaded."""
     if base is None or budget is None:
         return ""
-    start = plane.x(base.capability.value - budget)
-    note = f"within {100 * budget:g} point{'' if budget == 0.01 else 's'} of the base"
-    left = start + width_of(note, 12) + 10 > plane.right
-    return svg.rect(start, plane.top, plane.right - start, plane.bottom - plane.top, "zone", radius=0) + svg.text(
-        start + (-6 if left else 6), plane.bottom - 8, note, "goal-text s", "end" if left else "start"
-    )
+    start, middle = plane.x(base.capability.value - budget), (plane.top + plane.bottom) / 2
+    note = (f"at most {100 * budget:g} point{'' if budget == 0.01 else 's'}", "below the base")
+    left = start + max(width_of(line, 12) for line in note) + 14 > plane.right
+    x, anchor = (start - 8, "end") if left else (plane.right - 8, "end")
+    shade = svg.rect(start, plane.top, plane.right - start, plane.bottom - plane.top, "zone", radius=0)
+    return shade + "".join(svg.text(x, middle + 16 * i, line, "goal-text s", anchor) for i, line in enumerate(note))
 
 
 def _grid(plane: _Plane) -> str:
@@ -158,21 +157,32 @@ def _drawn(plane: _Plane, mark: Mark) -> str:
 
 
 def _mark_labels(plane: _Plane, marks: Sequence[Mark]) -> str:
-    """Labels to the left of their marks (right, where there is no room), pushed apart, with a line to what they name."""
-    parts, previous = [], plane.top - _LABEL_GAP + 14
+    """Labels in a column left of all marks and intervals (right, where there is no room), with a line to each mark."""
+    named = [mark for mark in marks if mark.kind != "candidate"]
+    lines = {mark.name: f"{percent(mark.safety.value)} safe, {percent(mark.capability.value)} right" for mark in named}
+    room = max(width_of(text, 13) for pair in lines.items() for text in pair)
+    ends = [plane.x(share) for mark in marks for share in _ends(mark.capability)]
+    left = min(ends) - 26
+    side = -1 if left - room > plane.left else 1
+    start, anchor = (left, "end") if side < 0 else (min(max(ends) + 26, plane.right - room), "start")
+    parts, previous = [], plane.top - _LABEL_GAP + 12
     order = {"final": 0, "chosen": 1, "base": 2}
-    for mark in sorted(marks, key=lambda mark: (-mark.safety.value, order[mark.kind])):
+    for mark in sorted(named, key=lambda mark: (order[mark.kind], -mark.safety.value)):
         x, y = plane.x(mark.capability.value), plane.y(mark.safety.value)
-        detail = f"{percent(mark.safety.value)} safe, {percent(mark.capability.value)} right"
-        room = max(width_of(mark.name, 13), width_of(detail, 12)) + 26
-        side = -1 if x - room > plane.left else 1
-        at = max(previous + _LABEL_GAP, min(y + 4, plane.bottom - 22))
-        start = x + side * 22
-        parts.append(svg.line(x + side * 9, y, start - side * 3, at - 1, "lead"))
-        anchor = "end" if side < 0 else "start"
-        parts.append(svg.text(start, at, mark.name, "b", anchor) + svg.text(start, at + 15, detail, "m s", anchor))
+        at = max(previous + _LABEL_GAP, min(y, plane.bottom - 28))
+        near = plane.x(min(_ends(mark.capability)) if side < 0 else max(_ends(mark.capability)))
+        bar = near if mark.kind != "chosen" else x + side * 8
+        parts.append(svg.line(bar + side * 3, y, start - side * 6, at - 4, "lead"))
+        parts.append(
+            svg.text(start, at, mark.name, "b halo", anchor)
+            + svg.text(start, at + 15, lines[mark.name], "m s halo", anchor)
+        )
         previous = at
     return "".join(parts)
+
+
+def _ends(rate: Rate) -> list[float]:
+    return [share for share in (rate.low, rate.value, rate.high) if share is not None]
 
 
 def attacks(bars: Sequence[FamilyBar], width: float = WIDE) -> str:

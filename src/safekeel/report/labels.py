@@ -20,7 +20,7 @@ _BENCHMARKS = {
     CAPABILITY: "Capability, pooled",
 }
 _METRICS = {
-    "dsr": "defended: no harmful content",
+    "dsr": "no harmful answer",
     "hr": "harmful",
     "refused": "refused",
     "rr1": "refused",
@@ -68,6 +68,11 @@ def metric_name(metric: str) -> str:
 def arrow(metric: str) -> str:
     """The direction in which the metric is better."""
     return "↓" if metric in LOWER_IS_BETTER else "↑"
+
+
+def direction(metric: str) -> str:
+    """The direction in words."""
+    return f"{'lower' if metric in LOWER_IS_BETTER else 'higher'} is better {arrow(metric)}"
 
 
 def percent(value: float | None, digits: int = 1) -> str:

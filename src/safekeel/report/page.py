@@ -17,12 +17,16 @@ VERDICTS = {
     "NO-GO": "At least one rule of the gate is breached.",
     "INCONCLUSIVE": "No rule is breached, but not every rule can be decided.",
 }
-GROUPS = ("Plain requests", "Under attack", "Capability")
+GROUPS = ("Plain requests", "Under attack", "Capability", "Thought")
+THOUGHT_METRICS = ("thought_aware", "thought_harmful", "aware_and_safe", "thought_leak")
+ONLY_IN_CARD = ("thought_harmful",)  # the thought x answer table shows it
+ONLY_PLAIN = ("rr2", "thought_leak")
 SIMULATED = "nano"
 
 
 def page_of(evidence: Evidence, card: dict[str, Any], rules: Rules) -> dict[str, Any]:
     """Everything that the page says, without markup; `figures` are {name: {width: svg}}."""
+    groups = comparison_groups(card["comparisons"])
     return {
         "card": card,
         "verdict": card["gate"]["verdict"],
@@ -30,7 +34,8 @@ def page_of(evidence: Evidence, card: dict[str, Any], rules: Rules) -> dict[str,
         "undecided": [rule for rule in card["gate"]["rules"] if rule["verdict"] != "PASS"],
         "headlines": headlines(card),
         "rules": [_rule_row(rule, card) for rule in card["gate"]["rules"]],
-        "groups": comparison_groups(card["comparisons"], evidence),
+        "groups": [group for group in groups if group["title"] != GROUPS[3]],
+        "thoughts": [row for group in groups if group["title"] == GROUPS[3] for row in group["rows"]],
         "capability": next((row for row in card["comparisons"] if row["benchmark"] == CAPABILITY), None),
         "figures": draw(evidence, rules),
         "not_measurable": [
@@ -92,7 +97,7 @@ def _rule_row(rule: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
         "bound_shown": None
         if rule["bound"] is None or is_loss
         else f"{'≥' if sign == '≥' else '≤'} {percent(rule['bound'])}",
-        "limit": f"{sign} {100 * rule['threshold']:g}{' points' if is_loss else '%'}",
+        "limit": f"{sign} {100 * rule['threshold']:g}{'%' if not is_loss else ' point' if rule['threshold'] == 0.01 else ' points'}",
         "is_loss": is_loss,
         "gauge": _gauge(rule, None if row is None or is_loss else row["before"], is_loss),
     }
@@ -106,26 +111,24 @@ def _gauge(rule: dict[str, Any], was: float | None, is_loss: bool) -> str | None
     return charts.gauge(rule["value"], rule["low"], rule["high"], rule["threshold"], was, scale)
 
 
-def comparison_groups(rows: Sequence[dict[str, Any]], evidence: Evidence) -> list[dict[str, Any]]:
-    """The before/after table in three groups; single attack families are in the figure, the table has the pools."""
-    kinds: dict[str, list[dict[str, Any]]] = {name: [] for name in GROUPS}
-    singles = {
-        name for name in (evidence.after.by_benchmark if evidence.after else {}) if name.startswith(FAMILY_PREFIX)
-    }
+def comparison_groups(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The before/after table in groups; single attack families are in the figure, the table has the pools."""
+    kinds: dict[str, list[dict[str, Any]]] = {title: [] for title in GROUPS}
     for row in rows:
-        if row["benchmark"] in singles:
+        attacked, pooled = row["benchmark"].startswith(FAMILY_PREFIX), row["benchmark"] in (SEEN, UNSEEN)
+        if (attacked and not pooled) or row["metric"] in ONLY_IN_CARD or (attacked and row["metric"] in ONLY_PLAIN):
             continue
-        name = (
-            "Under attack"
-            if row["benchmark"] in (SEEN, UNSEEN)
-            else "Capability"
-            if row["metric"] == "acc"
-            else "Plain requests"
-        )
-        kinds[name].append(
-            {**row, "benchmark_name": benchmark_name(row["benchmark"]), "metric_name": metric_name(row["metric"])}
-        )
+        named = {"benchmark_name": benchmark_name(row["benchmark"]), "metric_name": metric_name(row["metric"])}
+        kinds[_group_of(row)].append({**row, **named})
     return [{"title": title, "rows": found} for title, found in kinds.items() if found]
+
+
+def _group_of(row: dict[str, Any]) -> str:
+    if row["metric"] in THOUGHT_METRICS:
+        return "Thought"
+    if row["metric"] == "acc":
+        return "Capability"
+    return "Under attack" if row["benchmark"] in (SEEN, UNSEEN) else "Plain requests"
 
 
 def draw(evidence: Evidence, rules: Rules) -> dict[str, dict[str, str]]:

@@ -122,7 +122,7 @@ def panels(evidence: Evidence) -> list[Panel]:
 
     drawn = [
         Panel("Multipliers λ", found("lambda/"), as_percent=False),
-        Panel("Costs and their budgets (dashed)", found("cost/")),
+        Panel("Costs (budget dashed)", found("cost/")),
         Panel("Rewards", found("rewards/", "/mean")[:4]),
     ]
     return [panel for panel in drawn if panel.curves]

@@ -129,14 +129,15 @@ def _trainer(
     progress: Callable[[str, int, int, float], None],
 ) -> Any:
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
     from trl import GRPOConfig, GRPOTrainer
 
-    from safekeel.chat import render_prompt
+    from safekeel.chat import load_tokenizer, render_prompt
     from safekeel.train.checkpoints import StageCallback
-    from safekeel.train.sft import silence
+    from safekeel.train.sft import drop_printer, quiet
 
-    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    tokenizer = load_tokenizer(model_dir)
+    quiet()
     dual = controller(config)
     if resume is not None:
         dual.restore(json.loads((resume / CONTROLLER_FILE).read_text("utf-8")))
@@ -175,7 +176,7 @@ def _trainer(
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
     )
-    silence(trainer)
+    drop_printer(trainer)
     resumed_step = int(resume.name.split("-")[1]) if resume else 0
     trainer.add_callback(_dual_callback(trainer, dual))
     trainer.add_callback(StageCallback(stage.dir / "metrics.jsonl", "rl", progress, resumed_step))

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import Field
 
 from safekeel.artifact import Stage
+from safekeel.chat import completion_ids, load_tokenizer, prompt_ids, render_prompt
 from safekeel.config import StageConfig
 from safekeel.corpus.sample import Sample
 from safekeel.errors import DataError
@@ -42,7 +43,7 @@ def run(
     config: SftConfig, stage: Stage, model_dir: Path, corpus: Path, progress: Callable[[str, int, int, float], None]
 ) -> None:
     """Fill the stage folder with `checkpoints/checkpoint-N` and `metrics.jsonl`; continues from its last checkpoint."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
     from trl import SFTConfig as TrlSftConfig
     from trl import SFTTrainer
 
@@ -54,7 +55,8 @@ def run(
     resume = complete_checkpoints(folder)
     resumed_step = int(resume[-1].name.split("-")[1]) if resume else 0
 
-    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    tokenizer = load_tokenizer(model_dir)
+    quiet()
     dataset = tokenised(tokenizer, read_jsonl(corpus / "sft.jsonl", Sample), config.max_length)
     total_steps = max(1, int(-(-len(dataset) // config.batch_size) * config.num_epochs))
     trainer = SFTTrainer(
@@ -85,15 +87,25 @@ def run(
         processing_class=tokenizer,
         callbacks=[StageCallback(metrics, "sft", progress, resumed_step)],
     )
-    silence(trainer)
+    drop_printer(trainer)
     trainer.train(resume_from_checkpoint=str(resume[-1]) if resume else None)
     for path in complete_checkpoints(folder):
         drop_training_state(path)
     stage.finish([*complete_checkpoints(folder), metrics], {"samples": len(dataset), "steps": total_steps})
 
 
-def silence(trainer: Any) -> None:
-    """The stage reports progress itself: drop the Trainer's printing callback."""
+def quiet() -> None:
+    """The stage reports progress itself: no bars and notes of the libraries."""
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+
+
+def drop_printer(trainer: Any) -> None:
+    """Drop the Trainer's callback that prints every log row."""
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
@@ -108,8 +120,6 @@ def tokenised(tokenizer: Any, samples: list[Sample], max_length: int) -> Any:
             to stop in the middle of a thought.
     """
     from datasets import Dataset
-
-    from safekeel.chat import completion_ids, prompt_ids, render_prompt
 
     if not samples:
         raise DataError("The corpus holds no samples to train on; build it with `safekeel corpus build`.")
