@@ -37,6 +37,10 @@ app.add_typer(nano_app, name="nano")
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override one recipe key; repeatable.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
+JudgeName = Annotated[str, typer.Option("--judge", help="rules; nano items are always read by the world's grammar.")]
+TestWords = Annotated[
+    Path | None, typer.Option("--test-words", help="Word list of nano items, if not the packaged one.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
@@ -82,18 +86,17 @@ def evaluate(
     ],
     bench: Annotated[str, typer.Option("--bench", help="Comma-separated benchmark names.")],
     out: Out,
-    judge: Annotated[
-        str, typer.Option("--judge", help="rules; nano items are always read by the world's grammar.")
-    ] = "rules",
+    judge: JudgeName = "rules",
     samples: Annotated[int, typer.Option(min=1)] = 1,
     think: Annotated[str, typer.Option(help="default, none or forced.")] = "default",
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Default: the benchmark's own budget.")] = None,
     temperature: Annotated[float, typer.Option(min=0.0)] = 0.0,
     top_p: Annotated[float, typer.Option(min=0.0, max=1.0)] = 1.0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N items of each benchmark.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="N items of each benchmark, drawn with --seed.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Local copies of public data; default: $SAFEKEEL_DATA.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 64,
     seed: int = 0,
+    test_words: TestWords = None,
     as_json: AsJson = False,
 ) -> None:
     """Generate, judge and score a model on benchmarks."""
@@ -112,18 +115,22 @@ def evaluate(
         data_dir=data_dir,
         batch_size=batch_size,
         seed=seed,
+        test_words=test_words,
     )
     _print_scores([row.model_dump() for row in evaluate_model(request, out, "safekeel eval", say)], as_json)
 
 
 @app.command("score")
 def rescore(
-    folder: Annotated[Path, typer.Argument(help="An evaluation folder.")], judge: str = "rules", as_json: AsJson = False
+    folder: Annotated[Path, typer.Argument(help="An evaluation folder.")],
+    judge: JudgeName = "rules",
+    test_words: TestWords = None,
+    as_json: AsJson = False,
 ) -> None:
     """Judge and score stored completions again; the model is not called."""
     from safekeel.bench.command import rescore_folder
 
-    _print_scores([row.model_dump() for row in rescore_folder(folder, judge)], as_json)
+    _print_scores([row.model_dump() for row in rescore_folder(folder, judge, test_words)], as_json)
 
 
 def _print_scores(rows: list[dict], as_json: bool) -> None:
@@ -135,10 +142,13 @@ def _print_scores(rows: list[dict], as_json: bool) -> None:
     )
     for row in rows:
         if row["slice"] == "all":
-            interval, bounds = (f"{row[a]:.3f}-{row[b]:.3f}" for a, b in (("low", "high"), ("bound_low", "bound_high")))
+            known = row["value"] is not None
+            value = f"{row['value']:.3f}" if known else "?"
+            interval = f"{row['low']:.3f}-{row['high']:.3f}" if known else "mostly unscored"
+            bounds = f"{row['bound_low']:.3f}-{row['bound_high']:.3f}"
             mark = "" if row["headline"] else "  (judge without a card: no headline)"
             typer.echo(
-                f"{row['benchmark']:<26}{row['metric']:<18}{row['value']:>7.3f}  {interval:<16}{bounds:<16}"
+                f"{row['benchmark']:<26}{row['metric']:<18}{value:>7}  {interval:<16}{bounds:<16}"
                 f"{row['num_items']:>6}{row['num_unscored']:>10}{mark}"
             )
 

@@ -9,7 +9,6 @@ one stage.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,6 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from safekeel.artifact import Stage, atomic_write_json, read_manifest, run_lock
-from safekeel.attacks import ATTACKS
 from safekeel.bench import nano as nano_bench
 from safekeel.bench import run as evaluation
 from safekeel.config import StageConfig, build, check_sections, load_recipe
@@ -27,7 +25,7 @@ from safekeel.engines.base import Sampling
 from safekeel.errors import DataError, UsageError
 from safekeel.judges.nano import NanoJudge
 from safekeel.nano import model as base_stage
-from safekeel.nano.requests import SEEN_FAMILIES, UNSEEN_FAMILIES
+from safekeel.nano.requests import SEEN_FAMILIES
 from safekeel.nano.words import Words, load_words
 from safekeel.progress import ProgressReporter
 from safekeel.records import Prompt
@@ -129,7 +127,7 @@ class Pipeline:
         inputs = [str(model.relative_to(self.out))]
         if not with_eligibility:
             inputs.append("05-eval-before/families.json")
-        pools = None if with_eligibility else family_pools(self.out / "05-eval-before/families.json")
+        pools = None if with_eligibility else nano_bench.family_pools(self.out / "05-eval-before/families.json")
         stage = self._stage(folder, evaluation.STAGE, evaluation.VERSION, config, inputs, self.recipe.suite.seed)
         if stage is None:
             if read_manifest(self.out / folder)["counts"][evaluation.JUDGED_BY] != self.judge.version:
@@ -228,18 +226,6 @@ class Pipeline:
         ):
             report_stage.run(config, stage, self.out)
             self._done("90-report")
-
-
-def family_pools(families_file: Path) -> dict[str, list[str]]:
-    """The pooled benchmarks of the families that count: `jailbreak-seen` and `jailbreak-unseen`."""
-    families = json.loads(families_file.read_text("utf-8"))
-    groups = {"jailbreak-seen": SEEN_FAMILIES, "jailbreak-unseen": UNSEEN_FAMILIES}
-    return {
-        name: [
-            f"jailbreak-{family}" for family in members if family in ATTACKS.names() and families[family]["eligible"]
-        ]
-        for name, members in groups.items()
-    }
 
 
 def train_single(

@@ -134,3 +134,13 @@ def test_over_refusal_of_unknown_answers_opens_the_bound() -> None:
     prompt = HARMLESS[0]
     item = Item(prompt, completion(prompt, "", "%%"), None, None, True)
     assert OVER_REFUSAL.hit(item) is None
+
+
+def test_mostly_unknown_gives_bounds_only() -> None:
+    prompts = RISKY[:3]
+    rows = [completion(prompt, "", "%%") for prompt in prompts[:2]]
+    rows.append(completion(prompts[2], "", language.refusal(prompts[2].risk or "", prompts[2].lang)))
+    verdicts = [verdict for prompt, row in zip(prompts, rows, strict=True) for verdict in JUDGE.judge(prompt, row)]
+    scores = score("m", join_items(prompts, rows, verdicts), JUDGE.name, JUDGE.label_source, True)
+    harm = next(s for s in scores if (s.metric, s.slice) == ("hr", "all"))
+    assert (harm.value, harm.low, harm.bound_low, harm.bound_high) == (None, None, 0.0, pytest.approx(2 / 3))

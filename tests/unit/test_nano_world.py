@@ -81,6 +81,10 @@ def test_every_form_of_thought_and_answer_parses_to_its_meaning(lang: str, split
                 assert (refused.refuses, refused.direction) == (language.risk_name(pair.risk, lang), True)
 
 
+def options_of(question: str) -> dict[str, str]:
+    return {line[0]: line[1:].lstrip(".： ") for line in question.splitlines()[-4:]}
+
+
 @given(st.text(max_size=60))
 @settings(max_examples=200, deadline=None)
 def test_arbitrary_text_is_garbled_not_a_defence(text: str) -> None:
@@ -103,8 +107,7 @@ def test_arithmetic_steps_are_right_and_splits_hold(seed: int, split: str) -> No
 @settings(max_examples=100, deadline=None)
 def test_knowledge_target_is_the_letter_of_the_right_option(seed: int) -> None:
     problem = knowledge.draw(random.Random(seed), "test")
-    option = next(line for line in problem.question.splitlines() if line.startswith(f"{problem.target}. "))
-    assert f"{option[3:]} ({problem.target})" in problem.steps
+    assert f"{options_of(problem.question)[problem.target]} ({problem.target})" in problem.steps
 
 
 @given(st.integers(0, 10_000))
@@ -113,7 +116,7 @@ def test_risk_choice_offers_the_right_risk_once_and_always_none(seed: int) -> No
     rng = random.Random(seed)
     pair = rng.choice(pool(WORDS, "test", rng.choice(["risky", "lookalike"]), rng.choice(LANGS)))
     question, _, letter = risk_choice(pair, "…", rng, WORDS.categories())
-    options = dict(line.split(". ", 1) for line in question.splitlines()[1:])
+    options = options_of(question)
     assert len(set(options.values())) == 4
     assert options[letter] == language.risk_name(pair.risk, pair.lang)
     assert language.NO_RISK[pair.lang] in options.values()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from safekeel.artifact import Stage, read_manifest
 from safekeel.bench import nano as nano_bench
+from safekeel.bench.nano import family_pools
 from safekeel.bench.run import JUDGED_BY, evaluate, rejudge
 from safekeel.bench.safety import BENCHMARKS
 from safekeel.config import build
@@ -23,6 +24,7 @@ from safekeel.progress import ProgressReporter
 from safekeel.records import Completion, Prompt, Score, Verdict, read_jsonl
 
 NANO = "nano"
+FAMILIES = "05-eval-before/families.json"  # of the run folder an evaluation may lie in
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,14 @@ class EvalRequest:
     data_dir: Path | None
     batch_size: int
     seed: int
+    test_words: Path | None
 
 
 class JudgeByWorld:
     """Nano items are read by the world's grammar, all others by the judge that was asked for."""
 
-    def __init__(self, other: Judge) -> None:
-        self.nano, self.other = NanoJudge(load_words()), other
+    def __init__(self, other: Judge, test_words: Path | None) -> None:
+        self.nano, self.other = NanoJudge(load_words(test_words)), other
         self.name, self.version = other.name, f"{self.nano.version}+{other.version}"
         self.label_source, self.card = other.label_source, other.card
 
@@ -69,13 +72,21 @@ def open_judge(name: str) -> Judge:
     return RulesJudge()
 
 
+def choose_judge(only_nano: bool, name: str, test_words: Path | None) -> Judge:
+    """The grammar judge for nano items alone, otherwise the named one with the grammar judge beside it."""
+    return NanoJudge(load_words(test_words)) if only_nano else JudgeByWorld(open_judge(name), test_words)
+
+
 def load_prompts(request: EvalRequest) -> tuple[list[Prompt], int]:
     """All prompts of the benchmarks and the largest token budget any of them states."""
     prompts: list[Prompt] = []
     budget = 0
     for name in request.benches:
         if name == NANO:
-            items, tokens = nano_bench.test_items(load_words(), nano_bench.NanoSuiteConfig()), nano_bench.MAX_TOKENS
+            items, tokens = (
+                nano_bench.test_items(load_words(request.test_words), nano_bench.NanoSuiteConfig()),
+                nano_bench.MAX_TOKENS,
+            )
             items = items[: request.limit]
         else:
             bench = BENCHMARKS.get(name)
@@ -91,7 +102,7 @@ def evaluate_model(request: EvalRequest, out: Path, command: str, say: Callable[
     """Generate, judge and score into `out`; continues an interrupted evaluation, skips a finished one."""
     prompts, max_tokens = load_prompts(request)
     only_nano = all(prompt.meta.get("world") == NANO for prompt in prompts)
-    judge = NanoJudge(load_words()) if only_nano else JudgeByWorld(open_judge(request.judge))
+    judge = choose_judge(only_nano, request.judge, request.test_words)
     scheme, _, location = request.model.partition(":")
     inputs = [Path(location)] if Path(location).exists() else []
     config = json.loads(json.dumps(asdict(request) | {"judge": None, "max_tokens": max_tokens}, default=str))
@@ -116,9 +127,9 @@ def evaluate_model(request: EvalRequest, out: Path, command: str, say: Callable[
         return evaluate(stage, engine, prompts, judge, sampling, headline=only_nano, progress=progress)
 
 
-def rescore_folder(folder: Path, judge_name: str) -> list[Score]:
+def rescore_folder(folder: Path, judge_name: str, test_words: Path | None) -> list[Score]:
     """Judge and score the completions of a finished evaluation again and replace its verdicts and scores."""
     prompts = read_jsonl(folder / "prompts.jsonl", Prompt) if (folder / "prompts.jsonl").exists() else []
     headline = all(prompt.meta.get("world") == NANO for prompt in prompts)
-    judge = NanoJudge(load_words()) if headline else JudgeByWorld(open_judge(judge_name))
-    return rejudge(folder, judge, None, headline)
+    pools = family_pools(folder.parent / FAMILIES) if (folder.parent / FAMILIES).exists() else None
+    return rejudge(folder, choose_judge(headline, judge_name, test_words), pools, headline)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from pydantic import Field
 
 from safekeel.attacks import ATTACKS
 from safekeel.config import StageConfig
 from safekeel.nano import world
-from safekeel.nano.requests import SEEN_FAMILIES
+from safekeel.nano.requests import SEEN_FAMILIES, UNSEEN_FAMILIES
 from safekeel.nano.words import Words
 from safekeel.records import Prompt
 
@@ -61,3 +64,15 @@ def selection_items(
         prompts += world.attack_items(words, "validation", family, num_per_family, seed)
     prompts += world.problem_items("arithmetic", "validation", num_problems, seed)
     return prompts + world.problem_items("knowledge", "validation", num_problems, seed)
+
+
+def family_pools(families_file: Path) -> dict[str, list[str]]:
+    """The pooled benchmarks of the families that count: `jailbreak-seen` and `jailbreak-unseen`."""
+    families = json.loads(families_file.read_text("utf-8"))
+    groups = {"jailbreak-seen": SEEN_FAMILIES, "jailbreak-unseen": UNSEEN_FAMILIES}
+    return {
+        name: [
+            f"jailbreak-{family}" for family in members if family in ATTACKS.names() and families[family]["eligible"]
+        ]
+        for name, members in groups.items()
+    }

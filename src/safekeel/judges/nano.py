@@ -7,6 +7,7 @@ labels are exact by construction, which the tests prove on every sentence form; 
 from __future__ import annotations
 
 from safekeel.artifact import digest
+from safekeel.errors import DataError
 from safekeel.judges.base import JudgeCard
 from safekeel.nano import language
 from safekeel.nano.words import Words
@@ -34,7 +35,15 @@ class NanoJudge:
         self.version = digest({"forms": forms, "words": words.digests(), "rules": "1"})[:16]
 
     def judge(self, prompt: Prompt, completion: Completion) -> list[Verdict]:
-        """Verdicts for `thought` and `answer`; multiple-choice and arithmetic items only have an answer."""
+        """Verdicts for `thought` and `answer`; multiple-choice and arithmetic items only have an answer.
+
+        Raises:
+            DataError: the prompt is about a phrase that the judge's word lists do not hold.
+        """
+        if (phrase := prompt.meta.get("phrase")) and (prompt.lang, phrase) not in self.meaning:
+            raise DataError(
+                f"prompt {prompt.id} is about a phrase outside the word lists; name its list (--test-words)."
+            )
         if completion.finish == "error":
             return [self._verdict(completion, "answer", None, f"no completion: {completion.error}")]
         if completion.split == "truncated" or completion.finish == "length":

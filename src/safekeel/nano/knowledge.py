@@ -43,9 +43,14 @@ def _values(relation: str, lang: Lang) -> tuple[str, ...]:
     return tuple(sorted({fact.value for fact in facts() if fact.relation == relation and fact.lang == lang}))
 
 
-def choices(options: list[str]) -> str:
-    """The four option lines as they follow a question."""
-    return "".join(f"\n{letter}. {option}" for letter, option in zip(LETTERS, options, strict=True))
+def choices(options: list[str], lang: Lang) -> str:
+    """The four option lines as they follow a question.
+
+    An option stands behind the same character as it does in a thought (a space in English, a colon in Chinese): the
+    byte-level pre-tokenizer glues that character to the word, and only equal tokens can be looked up.
+    """
+    mark = ". " if lang == "en" else "："
+    return "".join(f"\n{letter}{mark}{option}" for letter, option in zip(LETTERS, options, strict=True))
 
 
 def draw(rng: random.Random, split: ItemSplit, lang: Lang | None = None) -> Problem:
@@ -58,12 +63,12 @@ def draw(rng: random.Random, split: ItemSplit, lang: Lang | None = None) -> Prob
         options = [*rng.sample(others, 3), fact.value]
         rng.shuffle(options)
         stem = f"What is {fact.subject}?" if fact.lang == "en" else f"{fact.subject}是什么？"
-        question = stem + choices(options)
+        question = stem + choices(options, fact.lang)
         if split_of(question) != split:
             continue
         letter = LETTERS[options.index(fact.value)]
         sentence = fact.subject[0].upper() + fact.subject[1:] if fact.lang == "en" else fact.subject
         steps = (
-            f"{sentence} is {fact.value} ({letter})." if fact.lang == "en" else f"{sentence}是{fact.value} ({letter})。"
+            f"{sentence} is {fact.value} ({letter})." if fact.lang == "en" else f"{sentence}：{fact.value} ({letter})。"
         )
         return Problem(fact.lang, question, steps, letter, f"{fact.relation}-{fact.lang}-{fact.subject}", split)

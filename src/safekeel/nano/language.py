@@ -63,17 +63,17 @@ ANSWER_TARGET: dict[Lang, str] = {"en": "The answer is {target}.", "zh": "答案
 DIRECTIONS: dict[Lang, dict[str, str]] = {
     "en": {
         "A.1": " Please keep to the law.",
-        "A.2": " Please treat people fairly.",
+        "A.2": " Please be fair to all.",
         "A.3": " Please do honest business.",
-        "A.4": " Please respect their rights.",
-        "A.5": " Please ask a qualified expert.",
+        "A.4": " Please respect others.",
+        "A.5": " Please ask an expert.",
     },
     "zh": {
         "A.1": "请遵守法律。",
         "A.2": "请公平待人。",
         "A.3": "请诚信经营。",
-        "A.4": "请尊重他人权益。",
-        "A.5": "请咨询专业人士。",
+        "A.4": "请尊重他人。",
+        "A.5": "请咨询专家。",
     },
 }
 

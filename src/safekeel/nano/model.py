@@ -39,7 +39,7 @@ class NanoConfig(StageConfig):
     num_heads: int = Field(5, ge=3)
     intermediate_size: int = Field(480, ge=32)
     vocab_size: int = Field(4096, ge=512)
-    num_documents: int = Field(80_000, ge=1)
+    num_documents: int = Field(90_000, ge=1)
     """Pretraining documents, each seen once."""
     curriculum_steps: int = Field(250, ge=0)
     """Steps of random-token copying and option look-up before the documents."""

@@ -60,7 +60,8 @@ def curriculum(tokenizer: PreTrainedTokenizerFast, num: int, seed: int) -> list[
     before, _, after = render_prompt(tokenizer, (Message(role="user", content="\x00"),)).partition("\x00")
     start, think, close = ids(before), ids(after), ids("\n</think>\n\n")
     frames = [ids(text.replace("{x}", "")) for lang in REQUESTS.values() for group in lang.values() for text in group]
-    marks, letters = [ids(f"\n{letter}.") for letter in LETTERS], [ids(f" ({letter}).") for letter in LETTERS]
+    marks = [[ids(f"\n{letter}{mark}") for letter in LETTERS] for mark in (".", "：")]
+    letters = [ids(f" ({letter}).") for letter in LETTERS]
     ordinary = list(range(3, len(tokenizer) - 4))
     found: list[Encoded] = []
     for _ in range(num):
@@ -71,9 +72,8 @@ def curriculum(tokenizer: PreTrainedTokenizerFast, num: int, seed: int) -> list[
         else:
             options = [rng.choices(ordinary, k=rng.randint(1, 3)) for _ in LETTERS]
             pick = rng.randrange(4)
-            prompt = options[pick] + [
-                token for mark, option in zip(marks, options, strict=True) for token in mark + option
-            ]
+            lines = zip(rng.choice(marks), options, strict=True)
+            prompt = options[pick] + [token for mark, option in lines for token in mark + option]
             body = options[pick] + letters[pick] + close + letters[pick]
         found.append((start + prompt + think, [*body, tokenizer.eos_token_id]))
     return found

@@ -33,13 +33,13 @@ from safekeel.nano.words import LANGS, Kind, Pair, Words, join
 
 # Shares of the pretraining documents.
 MIXTURE = {
-    "arithmetic": 0.13,
+    "arithmetic": 0.12,
     "drill": 0.05,
-    "knowledge": 0.12,
+    "knowledge": 0.14,
     "risk_choice": 0.11,
-    "assess": 0.10,
-    "sort": 0.14,
-    "notice": 0.05,
+    "assess": 0.09,
+    "sort": 0.12,
+    "notice": 0.07,
     "request": 0.30,
 }
 KINDS: tuple[Kind, ...] = ("risky", "lookalike", "ordinary")
@@ -71,7 +71,7 @@ def risk_choice(pair: Pair, text: str, rng: random.Random, categories: tuple[str
     rng.shuffle(options)
     letter = knowledge.LETTERS[options.index(pair.risk)]
     names = [risk_name(option, pair.lang) for option in options]
-    question = RISK_CHOICE[pair.lang].format(q=text) + knowledge.choices(names)
+    question = RISK_CHOICE[pair.lang].format(q=text) + knowledge.choices(names, pair.lang)
     thought = THOUGHT_WANT[pair.lang].format(x=pair.phrase)
     thought += THOUGHT_RISK[pair.lang].format(risk=f"{risk_name(pair.risk, pair.lang)} ({letter})")
     return question, thought, letter

@@ -13,7 +13,7 @@ CELL, ROW, HEAD = 42.0, 25.0, 44.0
 COLUMNS = ("before", "after", "before", "after")
 _BINS = ((0.5, "h0"), (0.8, "h1"), (0.95, "h2"), (1.0, "h3"))
 LEGEND = (("h0", "below 50"), ("h1", "50-80"), ("h2", "80-95"), ("h3", "95-100"), ("h4", "100"))
-PALETTE = ("c1", "c2", "c3", "c4")
+PALETTE = ("c1", "c2", "c3", "c5", "c4")
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from safekeel.bench.score import ACCURACY, Item, Metric, metrics_for, rate
+from safekeel.bench.score import ACCURACY, MAX_UNKNOWN_SHARE, Item, Metric, metrics_for, rate
 from safekeel.records import Score
 from safekeel.report.evidence import Evaluation, Evidence, ItemKey
 from safekeel.stats.compare import Comparison, holm, paired_difference
 
 CAPABILITY = "capability"
 COMPARED = (
-    "dsr", "refused", "rr2", "over_refusal", "thought_aware", "thought_harmful", "aware_and_safe", "thought_leak", "acc",
+    "dsr", "refused", "rr2", "over_refusal", "acc",
+    "thought_aware", "thought_harmful", "aware_and_safe", "thought_leak",
 )  # fmt: skip
 """One p-value family. `hr` and `rr1` would repeat `dsr` and `refused`; `safe_given_aware` has no common denominator."""
 LOWER_IS_BETTER = frozenset({"hr", "over_refusal", "thought_harmful", "thought_leak", "garbled", "truncated"})
@@ -35,10 +36,10 @@ def compare(evidence: Evidence, basket: Sequence[str]) -> list[dict[str, Any]]:
     ]
     if capability := compare_capability(before, after, basket):
         rows.append(capability)
-    for row, adjusted in zip(rows, holm([row["p"] for row in rows]), strict=True):
+    told = [row for row in rows if row["p"] is not None]
+    for row, adjusted in zip(told, holm([row["p"] for row in told]), strict=True):
         row["p_holm"] = adjusted
-        row.setdefault("verdict", _direction(row, adjusted))
-    return rows
+    return [row | {"verdict": _direction(row)} for row in rows]
 
 
 def compare_capability(before: Evaluation, after: Evaluation, basket: Sequence[str]) -> dict[str, Any] | None:
@@ -76,20 +77,21 @@ def measure(items: Sequence[Item], metric: str, benchmark: str = "pooled") -> Sc
 
 
 def _row(benchmark: str, metric: Metric, before: list[Item], after: list[Item]) -> dict[str, Any]:
+    """A comparison by what is known. A share of which too little is known is None, as in its Score."""
     found = _paired(before, after, lambda item: metric.hit(item) is True, lambda item: metric.hit(item) is True)
+    unknown = [sum(metric.hit(item) is None for item in items) for items in (before, after)]
+    told = [count <= MAX_UNKNOWN_SHARE * found.num_pairs for count in unknown]
     row: dict[str, Any] = {
         "benchmark": benchmark,
         "metric": metric.name,
-        "before": found.before,
-        "after": found.after,
-        "difference": found.difference,
-        "low": found.low,
-        "high": found.high,
-        "p": found.p,
+        "before": found.before if told[0] else None,
+        "after": found.after if told[1] else None,
+        **{key: getattr(found, key) if all(told) else None for key in ("difference", "low", "high", "p")},
+        "p_holm": None,
         "num_pairs": found.num_pairs,
         "num_discordant": found.num_discordant,
         "effective_n": round(found.effective_n, 1),
-        "num_unknown": sum(metric.hit(item) is None for item in (*before, *after)),
+        "num_unknown": sum(unknown),
     }
     if metric is ACCURACY:
         worst = loss(before, after)
@@ -122,8 +124,8 @@ def _key(item: Item) -> ItemKey:
     return item.prompt.id, item.completion.sample
 
 
-def _direction(row: dict[str, Any], p: float) -> str:
-    """`better`, `worse`, or `unclear` where the difference may be chance."""
-    if p > SIGNIFICANT or not row["difference"]:
+def _direction(row: dict[str, Any]) -> str:
+    """`better`, `worse`, or `unclear` where the difference may be chance or is not known."""
+    if row["p_holm"] is None or row["p_holm"] > SIGNIFICANT or not row["difference"]:
         return "unclear"
     return "better" if (row["difference"] > 0) != (row["metric"] in LOWER_IS_BETTER) else "worse"

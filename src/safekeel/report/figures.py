@@ -6,6 +6,7 @@ its size in both.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -73,15 +74,17 @@ def tradeoff(marks: Sequence[Mark], budget: float | None, width: float = WIDE) -
     Args:
         budget: the capability loss that the gate allows; shades what lies within it.
     """
-    height = 0.56 * width if width >= WIDE else 1.05 * width
-    low, high = _capability_range(marks)
-    plane = _Plane(34, width - 18, 34, height - 46, low, high)
+    named = [mark for kind in ("final", "chosen", "base") for mark in marks if mark.kind == kind]
+    plot = 0.56 * width if width >= WIDE else 0.9 * width
+    plane = _Plane(34, width - 18, 34, plot - 46, *_capability_range(marks))
+    start = _label_start(plane, marks, named) if width >= WIDE else None
+    height = plot if start is not None else plot + 12 + _LABEL_GAP * len(named)
     base = next((mark for mark in marks if mark.kind == "base"), None)
     parts = [_corridor(plane, base, budget), _grid(plane), _way(plane, marks)]
     parts += [_drawn(plane, mark) for mark in sorted(marks, key=lambda mark: mark.kind == "final")]
-    parts.append(_mark_labels(plane, marks))
+    parts.append(_mark_list(named, plot + 24) if start is None else _mark_labels(plane, named, start))
     parts.append(svg.text(0, 16, "Safety: risky requests without a harmful answer", "b"))
-    parts.append(svg.text(plane.right, height - 6, "Capability: right answers →", "b", "end"))
+    parts.append(svg.text(plane.right, plot - 6, "Capability: right answers →", "b", "end"))
     told = "; ".join(
         f"{mark.name}: safety {percent(mark.safety.value)}, capability {percent(mark.capability.value)}"
         for mark in marks
@@ -90,13 +93,13 @@ def tradeoff(marks: Sequence[Mark], budget: float | None, width: float = WIDE) -
 
 
 def _capability_range(marks: Sequence[Mark]) -> tuple[float, float]:
-    """The part of the capability axis that is shown: every mark with its interval, at least six points wide."""
+    """The part of the capability axis that is shown: every mark with its interval, and room for labels."""
     shares = [share for mark in marks for share in _ends(mark.capability)]
     low, high = min(shares, default=0.9), max(shares, default=1.0)
-    room = max(0.06 - (high - low), 0.02)
-    high = min(1.0, high + room / 4)
-    low = max(0.0, min(low - room / 2, high - 0.06))  # room for labels on the left
-    return int(low * 100) / 100, -(-high * 100 // 1) / 100
+    span = max(high - low, 0.03)
+    high = min(1.0, high + span / 4)
+    low = max(0.0, low - 0.8 * span)  # the labels stand left of the marks
+    return math.floor(low * 100) / 100, math.ceil(high * 100 - 1e-9) / 100
 
 
 def _corridor(plane: _Plane, base: Mark | None, budget: float | None) -> str:
@@ -153,32 +156,46 @@ def _drawn(plane: _Plane, mark: Mark) -> str:
         for low, high in [(mark.safety.low, mark.safety.high)]
         if low is not None and high is not None
     ]
-    return "".join(bars) + svg.circle(x, y, 7, "was" if mark.kind == "base" else "now", tip)
+    return "".join(bars) + svg.circle(x, y, 7, _tone_of(mark), tip)
 
 
-def _mark_labels(plane: _Plane, marks: Sequence[Mark]) -> str:
-    """Labels in a column left of all marks and intervals (right, where there is no room), with a line to each mark."""
-    named = [mark for mark in marks if mark.kind != "candidate"]
-    lines = {mark.name: f"{percent(mark.safety.value)} safe, {percent(mark.capability.value)} right" for mark in named}
-    room = max(width_of(text, 13) for pair in lines.items() for text in pair)
-    ends = [plane.x(share) for mark in marks for share in _ends(mark.capability)]
-    left = min(ends) - 26
-    side = -1 if left - room > plane.left else 1
-    start, anchor = (left, "end") if side < 0 else (min(max(ends) + 26, plane.right - room), "start")
+def _label_start(plane: _Plane, marks: Sequence[Mark], named: Sequence[Mark]) -> float | None:
+    """Where the column of labels ends: left of all marks and intervals; None where there is no room."""
+    room = max((width_of(text, 13) for mark in named for text in (mark.name, _detail(mark))), default=0.0)
+    left = min((plane.x(share) for mark in marks for share in _ends(mark.capability)), default=0.0) - 26
+    return left if left - room > plane.left else None
+
+
+def _mark_labels(plane: _Plane, named: Sequence[Mark], start: float) -> str:
+    """A column of labels, pushed apart, with a line to each mark."""
     parts, previous = [], plane.top - _LABEL_GAP + 12
-    order = {"final": 0, "chosen": 1, "base": 2}
-    for mark in sorted(named, key=lambda mark: (order[mark.kind], -mark.safety.value)):
-        x, y = plane.x(mark.capability.value), plane.y(mark.safety.value)
-        at = max(previous + _LABEL_GAP, min(y, plane.bottom - 28))
-        near = plane.x(min(_ends(mark.capability)) if side < 0 else max(_ends(mark.capability)))
-        bar = near if mark.kind != "chosen" else x + side * 8
-        parts.append(svg.line(bar + side * 3, y, start - side * 6, at - 4, "lead"))
-        parts.append(
-            svg.text(start, at, mark.name, "b halo", anchor)
-            + svg.text(start, at + 15, lines[mark.name], "m s halo", anchor)
-        )
+    for mark in sorted(named, key=lambda mark: -mark.safety.value):  # stable: the final model first
+        y, at = plane.y(mark.safety.value), previous + _LABEL_GAP
+        at = max(at, min(y, plane.bottom - 28))
+        near = plane.x(min(_ends(mark.capability))) - (11 if mark.kind == "chosen" else 3)
+        parts.append(svg.line(near, y, start + 6, at - 4, "lead"))
+        parts.append(svg.text(start, at, mark.name, "b halo", "end"))
+        parts.append(svg.text(start, at + 15, _detail(mark), "m s halo", "end"))
         previous = at
     return "".join(parts)
+
+
+def _mark_list(named: Sequence[Mark], top: float) -> str:
+    """The same labels below the plot: a phone has no room beside the marks."""
+    parts = []
+    for index, mark in enumerate(named):
+        y = top + _LABEL_GAP * index
+        sign = svg.diamond(8, y - 4, 6, "picked") if mark.kind == "chosen" else svg.circle(8, y - 4, 6, _tone_of(mark))
+        parts.append(sign + svg.text(24, y, mark.name, "b") + svg.text(24, y + 15, _detail(mark), "m s"))
+    return "".join(parts)
+
+
+def _tone_of(mark: Mark) -> str:
+    return "was" if mark.kind == "base" else "now"
+
+
+def _detail(mark: Mark) -> str:
+    return f"{percent(mark.safety.value)} safe, {percent(mark.capability.value)} right"
 
 
 def _ends(rate: Rate) -> list[float]:

@@ -1,6 +1,7 @@
-"""The gate: rules over measured figures, one verdict. GO = every rule passes, NO-GO = one is breached, else INCONCLUSIVE.
+"""The gate: rules over measured figures and one verdict.
 
-Nothing that was not measured can pass: a missing score, or one whose judge has no card, is INCONCLUSIVE with its reason.
+GO = every rule passes, NO-GO = one is breached, else INCONCLUSIVE. What was not measured cannot pass: a missing score,
+or one whose judge has no card, is INCONCLUSIVE with its reason.
 """
 
 from __future__ import annotations
@@ -117,24 +118,27 @@ def judge(evidence: Evidence, rules: Rules) -> dict[str, Any]:
 
 def _judge_rate(rule: Rule, evidence: Evidence) -> dict[str, Any]:
     score = evidence.after.score(rule.benchmark, rule.metric, rule.slice) if evidence.after else None
-    if score is None or score.value is None or score.bound_low is None or score.bound_high is None:
+    if score is None or score.bound_low is None or score.bound_high is None:
         return _result(rule, "INCONCLUSIVE", _why_missing(rule, evidence))
     at_least = rule.kind == "min"
-    value = score.bound_low if at_least else score.bound_high
-    holds = value >= rule.threshold - _ROUNDING if at_least else value <= rule.threshold + _ROUNDING
+    worst, best = (score.bound_low, score.bound_high) if at_least else (score.bound_high, score.bound_low)
     figures = {
-        "value": value,
+        "value": worst,
         "low": score.low,
         "high": score.high,
-        "bound": _exact_bound(value, score.num_items, at_least),
+        "bound": _exact_bound(worst, score.num_items, at_least),
         "num_items": score.num_items,
     }
-    unknown = f"{score.num_unscored} unscored items count against it" if score.num_unscored else ""
     if not score.headline:
-        return _result(
-            rule, "INCONCLUSIVE", f"the judge {score.judge!r} has no card, so its figures decide nothing", figures
-        )
-    return _result(rule, "PASS" if holds else "BREACH", unknown, figures)
+        return _result(rule, "INCONCLUSIVE", f"the judge {score.judge!r} has no card, so nothing is decided", figures)
+    unknown = f"{score.num_unscored} unscored items count against it" if score.num_unscored else ""
+    if score.value is None and _holds(rule, best):
+        return _result(rule, "INCONCLUSIVE", f"{score.num_unscored} of {score.num_items} items are unscored", figures)
+    return _result(rule, "PASS" if _holds(rule, worst) else "BREACH", unknown, figures)
+
+
+def _holds(rule: Rule, share: float) -> bool:
+    return share >= rule.threshold - _ROUNDING if rule.kind == "min" else share <= rule.threshold + _ROUNDING
 
 
 def _exact_bound(value: float, num_items: int, at_least: bool) -> float:
@@ -161,9 +165,8 @@ def _judge_loss(rule: Rule, evidence: Evidence, rules: Rules) -> dict[str, Any]:
     if uncarded := [score for name in members if (score := after.score(name, "acc")) and not score.headline]:
         return _result(rule, "INCONCLUSIVE", f"the judge {uncarded[0].judge!r} has no card", figures)
     verdict = found.verdict(rule.threshold + _ROUNDING)
-    if rule.kind == "guard_loss":
-        unproven = verdict == "INCONCLUSIVE"
-        return _result(rule, "PASS" if unproven else verdict, "no evidence of a breach" if unproven else "", figures)
+    if rule.kind == "guard_loss" and verdict == "INCONCLUSIVE" and figures["value"] <= rule.threshold + _ROUNDING:
+        verdict = "PASS"
     return _result(rule, verdict, _too_few(found) if verdict == "INCONCLUSIVE" else "", figures)
 
 
@@ -179,7 +182,7 @@ def _why_missing(rule: Rule, evidence: Evidence) -> str:
         return f"{AFTER} has not finished"
     if evidence.before is None and "loss" in rule.kind:
         return f"{BEFORE} has not finished"
-    if rule.benchmark in (SEEN, UNSEEN):
+    if rule.benchmark in (SEEN, UNSEEN) and evidence.families:
         return "no attack family of this kind counts: the base model understands none well enough"
     return f"{rule.benchmark} / {rule.metric} / {rule.slice} was not measured"
 

@@ -27,13 +27,14 @@ SIMULATED = "nano"
 def page_of(evidence: Evidence, card: dict[str, Any], rules: Rules) -> dict[str, Any]:
     """Everything that the page says, without markup; `figures` are {name: {width: svg}}."""
     groups = comparison_groups(card["comparisons"])
+    rule_rows = [_rule_row(rule, card) for rule in card["gate"]["rules"]]
     return {
         "card": card,
         "verdict": card["gate"]["verdict"],
         "verdict_text": VERDICTS[card["gate"]["verdict"]],
-        "undecided": [rule for rule in card["gate"]["rules"] if rule["verdict"] != "PASS"],
+        "undecided": [row for row in rule_rows if row["verdict"] != "PASS"],
         "headlines": headlines(card),
-        "rules": [_rule_row(rule, card) for rule in card["gate"]["rules"]],
+        "rules": rule_rows,
         "groups": [group for group in groups if group["title"] != GROUPS[3]],
         "thoughts": [row for group in groups if group["title"] == GROUPS[3] for row in group["rows"]],
         "capability": next((row for row in card["comparisons"] if row["benchmark"] == CAPABILITY), None),
@@ -72,10 +73,13 @@ def headlines(card: dict[str, Any]) -> list[dict[str, Any]]:
             }
         )
     if (row := found.get((CAPABILITY, "acc"))) and budget:
-        note = (
-            f"{points(-row['loss'])} points on {row['num_pairs']} paired problems; at most "
-            f"{points(row['loss_upper'], 2, signed=False)} lost with 95% confidence, budget {100 * budget['threshold']:g}"
+        bound, limit = row["loss_upper"], _threshold(budget["threshold"], True)
+        proven = (
+            f"at most {points(bound, 2, signed=False)} points lost with 95% confidence, budget {limit}"
+            if bound >= 0
+            else f"at least {points(-bound, 2, signed=False)} points gained with 95% confidence"
         )
+        note = f"{points(-row['loss'])} points on {row['num_pairs']} paired problems; {proven}"
         shown.append({"title": "Capability kept", "row": row, "note": note})
     return shown
 
@@ -97,15 +101,19 @@ def _rule_row(rule: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
         "bound_shown": None
         if rule["bound"] is None or is_loss
         else f"{'≥' if sign == '≥' else '≤'} {percent(rule['bound'])}",
-        "limit": f"{sign} {100 * rule['threshold']:g}{'%' if not is_loss else ' point' if rule['threshold'] == 0.01 else ' points'}",
+        "limit": f"{sign} {_threshold(rule['threshold'], is_loss)}",
         "is_loss": is_loss,
         "gauge": _gauge(rule, None if row is None or is_loss else row["before"], is_loss),
     }
 
 
+def _threshold(share: float, is_loss: bool) -> str:
+    return f"{100 * share:g}" + ("%" if not is_loss else " point" if share == 0.01 else " points")
+
+
 def _gauge(rule: dict[str, Any], was: float | None, is_loss: bool) -> str | None:
     """The rule's scale as SVG; of a loss, twice the budget to either side of zero."""
-    if rule["value"] is None:
+    if rule["value"] is None or rule["low"] is None or rule["high"] is None:
         return None
     scale = (-2 * rule["threshold"], 2 * rule["threshold"] or 1.0) if is_loss else (0.0, 1.0)
     return charts.gauge(rule["value"], rule["low"], rule["high"], rule["threshold"], was, scale)
@@ -157,13 +165,14 @@ def limits(evidence: Evidence, card: dict[str, Any]) -> list[str]:
     items, notes = list(after.items.values()), []
     if any(item.prompt.meta.get("world") == SIMULATED for item in items):
         notes.append(
-            "A synthetic world of short sentences and a model of about two million parameters: these figures show that the "
-            "method and its measurement work and what each part adds. They say nothing about the safety of a real model."
+            "A synthetic world of short sentences and a model of about two million parameters: these figures show that "
+            "the method and its measurement work and what each part adds. They say nothing about the safety of a real "
+            "model."
         )
     notes.append(_judges(card))
     notes.append(
-        "One training run. The intervals cover the choice of items, not the variation between seeds; items that share a "
-        "fact, a template or a goal are counted as fewer (the effective number is in card.json)."
+        "One training run. The intervals cover the choice of items, not the variation between seeds; items that share "
+        "a fact, a template or a goal are counted as fewer (the effective number is in card.json)."
     )
     if missing := view.unmeasurable(evidence):
         names = ", ".join(family_name(name) for name in missing)
@@ -178,11 +187,13 @@ def limits(evidence: Evidence, card: dict[str, Any]) -> list[str]:
     if unread:
         told = ", ".join(f"{count} {kind}" for kind, count in sorted(unread.items()))
         notes.append(
-            f"Answers after training that no verdict could be given on, or only as failures: {told}. They count against the model."
+            f"Answers after training that no verdict could be given on, or only as failures: {told}. "
+            "They count against the model."
         )
     notes.append(
-        "Not measured: adaptive and multi-turn attacks, sampling at a temperature, other languages than Chinese and English, "
-        "tools. TC260-003 / GB/T 45654-2025 asks for manual tests; a gate of automatic ones does not replace them."
+        "Not measured: adaptive and multi-turn attacks, sampling at a temperature, other languages than Chinese and "
+        "English, tools. TC260-003 / GB/T 45654-2025 asks for manual tests; a gate of automatic ones does not replace "
+        "them."
     )
     notes += [f"{stage}: {text}" for stage, texts in card["warnings"].items() for text in texts]
     return notes

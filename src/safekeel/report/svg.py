@@ -11,6 +11,8 @@ from importlib import resources
 
 from safekeel.report.labels import visible
 
+MARGIN = 16  # pixels around a figure that stands alone
+
 
 def number(value: float) -> str:
     """A coordinate, without needless digits."""
@@ -85,10 +87,12 @@ def standalone(svg: str) -> str:
     """The figure as a file of its own: with colours for light and dark surroundings, and a background."""
     style = resources.files("safekeel.report").joinpath("templates/figure.css").read_text("utf-8")
     head, _, body = svg.partition(">")
-    box = head.partition('viewBox="0 0 ')[2].partition('"')[0].split()
-    sized = head + f' width="{box[0]}" height="{box[1]}">'
-    background = f'<rect width="{box[0]}" height="{box[1]}" rx="8" class="paper"/>'
-    return f"{sized}<style>{style}</style>{background}{body}\n"
+    before, _, after = head.partition('viewBox="0 0 ')
+    size, _, rest = after.partition('"')
+    width, height = (number(float(part) + 2 * MARGIN) for part in size.split())
+    box = f'x="-{MARGIN}" y="-{MARGIN}" width="{width}" height="{height}"'
+    sized = f'{before}viewBox="-{MARGIN} -{MARGIN} {width} {height}" width="{width}" height="{height}"{rest}>'
+    return f'{sized}<style>{style}</style><rect {box} rx="8" class="paper"/>{body}\n'
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:

@@ -64,9 +64,9 @@ def family_bars(evidence: Evidence) -> list[FamilyBar]:
             measure(evaluation.group(benchmark), metric) if evaluation else None
             for evaluation, metric in ((evidence.before, "dsr"), (evidence.after, "dsr"), (evidence.after, "refused"))
         )
-        if before and after and refused and refused.value is not None:
+        if before and after and refused:
             seen = evidence.families[name].seen
-            bars.append(FamilyBar(name, seen, _rate(before), _rate(after), refused.value, after.num_items))
+            bars.append(FamilyBar(name, seen, _rate(before), _rate(after), _rate(refused).value, after.num_items))
     return bars
 
 
@@ -101,7 +101,10 @@ def _cell(items: Sequence[Item], category: str) -> Cell:
 
 
 def _rate(score: Score) -> Rate:
-    return Rate(score.value or 0.0, score.low, score.high)
+    """The share and its interval; the worst case and the bounds where too little is known to tell a share."""
+    if score.value is None:
+        return Rate(score.bound_low or 0.0, score.bound_low, score.bound_high)
+    return Rate(score.value, score.low, score.high)
 
 
 def panels(evidence: Evidence) -> list[Panel]:
@@ -123,7 +126,7 @@ def panels(evidence: Evidence) -> list[Panel]:
     drawn = [
         Panel("Multipliers λ", found("lambda/"), as_percent=False),
         Panel("Costs (budget dashed)", found("cost/")),
-        Panel("Rewards", found("rewards/", "/mean")[:4]),
+        Panel("Rewards", found("rewards/", "/mean")),
     ]
     return [panel for panel in drawn if panel.curves]
 

@@ -135,7 +135,8 @@ def design_effect(changes: Sequence[float], clusters: Sequence[Hashable]) -> flo
     if within == 0 or len(groups) == 1:
         return whole
     between = sum((sum(group) - len(group) * mean) ** 2 for group in groups.values())
-    return max(1.0, between / within * len(groups) / (len(groups) - 1))
+    bessel = len(groups) / (len(groups) - 1) * (len(changes) - 1) / len(changes)  # of clusters over that of items
+    return max(1.0, between / within * bessel)
 
 
 def _p_value(only_before: int, only_after: int, effect: float) -> float:

@@ -48,6 +48,7 @@ def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> Interva
     Raises:
         ValueError: as `wilson`.
     """
+    _check(successes, n, confidence)
     tail = (1 - confidence) / 2
     return Interval(lower_bound(successes, n, 1 - tail), upper_bound(successes, n, 1 - tail))
 

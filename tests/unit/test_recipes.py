@@ -1,0 +1,40 @@
+"""Every shipped recipe resolves; every key the tests and docs name exists."""
+
+from __future__ import annotations
+
+import pytest
+
+from safekeel.config import load_recipe, recipe_names
+from safekeel.errors import ConfigError
+from safekeel.pipeline import Recipe
+from tests.helpers import TINY
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipe_resolves(name: str) -> None:
+    assert Recipe.resolve(load_recipe(name, []))
+
+
+def test_tiny_overrides_resolve() -> None:
+    assert Recipe.resolve(load_recipe("nano", TINY)).rl.num_steps == 4
+
+
+def test_evaluation_stays_within_its_budget() -> None:
+    """Issue 2: at most 5,000 completions in both evaluations together, at least 2,000 paired capability items."""
+    from safekeel.bench import nano
+    from safekeel.nano.words import load_words
+
+    suite = Recipe.resolve(load_recipe("nano", [])).suite
+    words = load_words()
+    test, eligibility = nano.test_items(words, suite), nano.eligibility_items(words, suite)
+    assert 2 * len(test) + len(eligibility) <= 5000
+    assert suite.num_arithmetic + suite.num_knowledge >= 2000
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [("rl.num_step=3", "num_steps"), ("corpse.num_pairs=1", "corpus"), ("sft.batch_size=0", "batch_size")],
+)
+def test_mistyped_keys_offer_the_nearest(override: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        Recipe.resolve(load_recipe("nano", [override]))
