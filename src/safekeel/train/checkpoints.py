@@ -22,7 +22,12 @@ MARKER = "complete.json"
 def complete_checkpoints(folder: Path) -> list[Path]:
     """The complete checkpoints of a training run, oldest first."""
     found = [path for path in folder.glob("checkpoint-*") if (path / MARKER).exists()]
-    return sorted(found, key=lambda path: int(path.name.split("-")[1]))
+    return sorted(found, key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The training step of a checkpoint folder."""
+    return int(checkpoint.name.split("-")[1])
 
 
 def discard_incomplete(folder: Path) -> None:

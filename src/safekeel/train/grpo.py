@@ -39,7 +39,7 @@ COSTS: dict[str, Callable[[Prompt, Said, float], float]] = {
 class RlConfig(StageConfig):
     """Hyper-parameters of balanced GRPO (nano's values; recipes for real models state their own)."""
 
-    num_steps: int = Field(60, ge=0)
+    num_steps: int = Field(50, ge=0)
     """0 skips RL: the selected SFT checkpoint is the final model."""
     prompts_per_step: int = Field(8, ge=1)
     num_generations: int = Field(8, ge=2)
@@ -68,7 +68,7 @@ def run(
         shutil.copytree(model_dir, stage.dir / "model", dirs_exist_ok=True)
         stage.finish([stage.dir / "model"], {"steps": 0})
         return
-    from safekeel.train.checkpoints import complete_checkpoints, discard_incomplete, drop_training_state
+    from safekeel.train.checkpoints import complete_checkpoints, discard_incomplete, drop_training_state, step_of
 
     folder = stage.dir / "checkpoints"
     discard_incomplete(folder)
@@ -76,8 +76,9 @@ def run(
     prompts = {prompt.id: prompt for prompt in read_jsonl(corpus / "rl.jsonl", Prompt)}
     if not prompts:
         raise DataError(f"{corpus / 'rl.jsonl'} holds no prompts; raise corpus.num_rl_pairs or set rl.num_steps=0.")
-    trainer = _trainer(config, stage, model_dir, prompts, resume[-1] if resume else None, progress)
-    trainer.train(resume_from_checkpoint=str(resume[-1]) if resume else None)
+    if not resume or step_of(resume[-1]) < config.num_steps:  # else a kill came after the last step
+        trainer = _trainer(config, stage, model_dir, prompts, resume[-1] if resume else None, progress)
+        trainer.train(resume_from_checkpoint=str(resume[-1]) if resume else None)
     last = complete_checkpoints(folder)[-1]
     shutil.copytree(last, stage.dir / "model", dirs_exist_ok=True)
     for path in [stage.dir / "model", *complete_checkpoints(folder)]:
@@ -128,12 +129,13 @@ def _trainer(
     resume: Path | None,
     progress: Callable[[str, int, int, float], None],
 ) -> Any:
+    import torch
     from datasets import Dataset
     from transformers import AutoModelForCausalLM
     from trl import GRPOConfig, GRPOTrainer
 
     from safekeel.chat import load_tokenizer, render_prompt
-    from safekeel.train.checkpoints import StageCallback
+    from safekeel.train.checkpoints import StageCallback, step_of
     from safekeel.train.sft import drop_printer, quiet
 
     tokenizer = load_tokenizer(model_dir)
@@ -169,7 +171,7 @@ def _trainer(
             seed=config.seed,
             report_to="none",
             disable_tqdm=True,
-            use_cpu=True,
+            use_cpu=not torch.accelerator.is_available(),
             bf16=False,
             gradient_checkpointing=False,
         ),
@@ -177,7 +179,7 @@ def _trainer(
         processing_class=tokenizer,
     )
     drop_printer(trainer)
-    resumed_step = int(resume.name.split("-")[1]) if resume else 0
+    resumed_step = step_of(resume) if resume else 0
     trainer.add_callback(_dual_callback(trainer, dual))
     trainer.add_callback(StageCallback(stage.dir / "metrics.jsonl", "rl", progress, resumed_step))
     _set_weights(trainer, dual)

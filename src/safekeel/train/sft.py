@@ -43,22 +43,38 @@ def run(
     config: SftConfig, stage: Stage, model_dir: Path, corpus: Path, progress: Callable[[str, int, int, float], None]
 ) -> None:
     """Fill the stage folder with `checkpoints/checkpoint-N` and `metrics.jsonl`; continues from its last checkpoint."""
-    from transformers import AutoModelForCausalLM
-    from trl import SFTConfig as TrlSftConfig
-    from trl import SFTTrainer
-
-    from safekeel.train.checkpoints import StageCallback, complete_checkpoints, discard_incomplete, drop_training_state
+    from safekeel.train.checkpoints import (
+        StageCallback,
+        complete_checkpoints,
+        discard_incomplete,
+        drop_training_state,
+        step_of,
+    )
 
     stage.begin()
     folder, metrics = stage.dir / "checkpoints", stage.dir / "metrics.jsonl"
     discard_incomplete(folder)
     resume = complete_checkpoints(folder)
-    resumed_step = int(resume[-1].name.split("-")[1]) if resume else 0
-
-    tokenizer = load_tokenizer(model_dir)
+    resumed_step = step_of(resume[-1]) if resume else 0
     quiet()
+    tokenizer = load_tokenizer(model_dir)
     dataset = tokenised(tokenizer, read_jsonl(corpus / "sft.jsonl", Sample), config.max_length)
     total_steps = max(1, int(-(-len(dataset) // config.batch_size) * config.num_epochs))
+    if resumed_step < total_steps:  # else a kill came after the last step
+        trainer = _trainer(config, model_dir, tokenizer, dataset, total_steps, folder)
+        trainer.add_callback(StageCallback(metrics, "sft", progress, resumed_step))
+        trainer.train(resume_from_checkpoint=str(resume[-1]) if resume else None)
+    for path in complete_checkpoints(folder):
+        drop_training_state(path)
+    stage.finish([*complete_checkpoints(folder), metrics], {"samples": len(dataset), "steps": total_steps})
+
+
+def _trainer(config: SftConfig, model_dir: Path, tokenizer: Any, dataset: Any, total_steps: int, folder: Path) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+    from trl import SFTConfig as TrlSftConfig
+    from trl import SFTTrainer
+
     trainer = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(model_dir, dtype="float32", use_safetensors=True),
         args=TrlSftConfig(
@@ -81,17 +97,13 @@ def run(
             seed=config.seed,
             report_to="none",
             disable_tqdm=True,
-            use_cpu=True,
+            use_cpu=not torch.accelerator.is_available(),
         ),
         train_dataset=dataset,
         processing_class=tokenizer,
-        callbacks=[StageCallback(metrics, "sft", progress, resumed_step)],
     )
     drop_printer(trainer)
-    trainer.train(resume_from_checkpoint=str(resume[-1]) if resume else None)
-    for path in complete_checkpoints(folder):
-        drop_training_state(path)
-    stage.finish([*complete_checkpoints(folder), metrics], {"samples": len(dataset), "steps": total_steps})
+    return trainer
 
 
 def quiet() -> None:
