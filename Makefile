@@ -14,5 +14,5 @@ test: check ## everything that takes seconds
 test-all: check ## with the tests that train
 	$(BIN)python -m pytest
 
-bench: ## speed; prints numbers, asserts none
-	$(BIN)python -m pytest benchmarks -s --no-header -p no:cacheprovider
+bench: ## the ablation of the README (about 15 minutes); prints numbers, asserts none
+	$(BIN)python benchmarks/ablation.py
