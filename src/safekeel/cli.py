@@ -16,8 +16,8 @@ import traceback
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from safekeel import __version__
 from safekeel.errors import SafeKeelError, UsageError
@@ -249,21 +249,22 @@ def train_grpo(model: str, corpus: Annotated[Path, typer.Option("--corpus")], ou
     _train("rl", model, corpus, out, overrides)
 
 
+INTERRUPTED = 130
+
+
 def main() -> None:
     """Entry point: run the command, turn errors into a sentence and an exit code."""
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False)  # typer turns Ctrl-C into this exit code
     except SafeKeelError as error:
         say(f"error: {error}")
         sys.exit(error.exit_code)
-    except click.exceptions.Abort:
-        say("interrupted; run the same command again to continue")
-        sys.exit(130)
-    except KeyboardInterrupt:
-        say("interrupted; run the same command again to continue")
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
+    except (typer.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
+    except TyperException as error:
+        # Without the parameter's name the message would not say what to change.
+        say(f"error: {error.format_message() if isinstance(error, typer.BadParameter) else error}")
+        say("`safekeel --help` lists the commands, `safekeel COMMAND --help` their options.")
         sys.exit(UsageError.exit_code)
     except Exception as error:
         if os.environ.get("SAFEKEEL_TRACEBACK"):
@@ -271,6 +272,8 @@ def main() -> None:
         say(f"unexpected error: {type(error).__name__}: {error}")
         say("This is a defect in SafeKeel; SAFEKEEL_TRACEBACK=1 prints where it happened.")
         sys.exit(70)
+    if code == INTERRUPTED:
+        say("interrupted; run the same command again to continue")
     sys.exit(code if isinstance(code, int) else 0)
 
 

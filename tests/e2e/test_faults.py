@@ -94,10 +94,13 @@ def test_two_runs_on_one_folder(tmp_path: Path) -> None:
         (["eval", "hf:no/such/folder", "--bench", "nano", "--out", "{tmp}"], 4, "no/such/folder"),
         (["eval", "hff:x", "--bench", "nano", "--out", "{tmp}"], 2, "hf"),
         (["eval", "hf:x", "--bench", "chisafetybench-refusall", "--out", "{tmp}"], 2, "chisafetybench-refusal"),
-        (["score", "no/such/folder"], 3, "completions.jsonl"),
+        (["score", "no/such/folder"], 3, "prompts.jsonl"),
         (["train", "sft", "no-scheme", "--corpus", "x", "--out", "{tmp}"], 2, "hf:PATH"),
         (["corpus", "card", "no/such/folder"], 3, "card"),
         (["nosuchcommand"], 2, "No such command"),
+        (["run", "--nosuchoption"], 2, "--nosuchoption"),
+        (["eval", "hf:x", "--bench", "nano", "--out", "{tmp}", "--top-p", "7"], 2, "--top-p"),
+        (["eval", "hf:x", "--bench", "nano", "--out", "{tmp}", "--think", "hard"], 2, "think"),
     ],
 )
 def test_bad_arguments(arguments: list[str], code: int, expected: str, tmp_path: Path) -> None:
