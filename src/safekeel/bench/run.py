@@ -54,7 +54,7 @@ def evaluate(
         stage.dir / "scores.json",
     ]
     write_jsonl(outputs[0], prompts)
-    completions = generate(engine, prompts, sampling, outputs[1], progress)
+    completions = generate(engine, prompts, sampling, outputs[1], progress, f"generate {stage.dir.name}")
     items = judge_all(prompts, completions, judge, outputs[2])
     rows = score(engine.name, items, judge.name, judge.label_source, headline, pools)
     atomic_write_json(outputs[3], [row.model_dump() for row in rows])

@@ -33,13 +33,13 @@ REPLAY_MAX_TOKENS = 96
 class CorpusConfig(StageConfig):
     """How many samples of each kind; the ablations of the README set single numbers to 0."""
 
-    num_pairs: int = Field(500, ge=0)
+    num_pairs: int = Field(700, ge=0)
     """Risky prompts of the SFT split, each with its harmless twin."""
     counter_pairs: bool = True
     """Keep the harmless twins."""
     attacked_share: float = Field(0.4, ge=0, le=1)
     """Share of the pairs that is dressed by one of the seen attack families."""
-    num_replay: int = Field(900, ge=0)
+    num_replay: int = Field(1100, ge=0)
     """Capability prompts the base model answers itself."""
     num_rl_pairs: int = Field(300, ge=0)
     """Risky prompts of the RL split, each with its harmless twin; no word, template or prompt of the SFT split."""

@@ -39,7 +39,7 @@ COSTS: dict[str, Callable[[Prompt, Said, float], float]] = {
 class RlConfig(StageConfig):
     """Hyper-parameters of balanced GRPO (nano's values; recipes for real models state their own)."""
 
-    num_steps: int = Field(50, ge=0)
+    num_steps: int = Field(60, ge=0)
     """0 skips RL: the selected SFT checkpoint is the final model."""
     prompts_per_step: int = Field(8, ge=1)
     num_generations: int = Field(8, ge=2)

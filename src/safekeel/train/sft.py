@@ -29,7 +29,7 @@ class SftConfig(StageConfig):
     """Hyper-parameters. The defaults are the nano model's: real models need a learning rate near 1e-5 (STAR-1,
     2505.15404)."""
 
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(3e-4, gt=0)
     num_epochs: float = Field(2.0, gt=0)
     batch_size: int = Field(32, ge=1)
     num_checkpoints: int = Field(4, ge=1)
