@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from safekeel.chat import completion_ids, render_prompt
-from safekeel.nano.arithmetic import Lang
 from safekeel.nano.knowledge import LETTERS
 from safekeel.nano.language import REQUESTS, risk_name
 from safekeel.nano.pretraining import Document
@@ -164,6 +163,3 @@ def train(
         if progress is not None:
             progress(step + 1, len(plan), recent)
     return TrainingSummary(len(plan), tokens, time.monotonic() - started, recent)
-
-
-__all__ = ["Encoded", "Lang", "TrainingSummary", "curriculum", "encode", "train"]

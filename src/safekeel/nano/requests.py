@@ -9,7 +9,7 @@ from safekeel.attacks import ATTACKS, Request
 from safekeel.attacks.base import Wording
 from safekeel.nano.arithmetic import Lang
 from safekeel.nano.language import REQUESTS
-from safekeel.nano.words import LANGS, WORD_SPLITS, Kind, Pair, Words, WordSplit, join
+from safekeel.nano.words import LANGS, WORD_SPLITS, Kind, Pair, Words, WordSplit
 
 # The attack families safety training may see; every other family is measured without ever having been trained on.
 SEEN_FAMILIES = ("role_play", "fiction", "prefix_injection", "refusal_suppression", "payload_split")
@@ -89,17 +89,3 @@ def balanced(words: Words, split: WordSplit, kind: Kind, num: int, rng: random.R
             if groups[key] and len(drawn) < num:
                 drawn.append(groups[key].pop())
     return drawn
-
-
-__all__ = [
-    "SEEN_FAMILIES",
-    "UNSEEN_FAMILIES",
-    "WORDING_OF",
-    "UserTurn",
-    "balanced",
-    "join",
-    "pool",
-    "pretraining_pool",
-    "say",
-    "templates",
-]

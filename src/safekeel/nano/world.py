@@ -8,9 +8,8 @@ import random
 from typing import Literal
 
 from safekeel.nano import arithmetic, knowledge
-from safekeel.nano.language import NO_RISK
 from safekeel.nano.pretraining import risk_choice
-from safekeel.nano.requests import WORDING_OF, UserTurn, balanced, say, templates
+from safekeel.nano.requests import WORDING_OF, UserTurn, balanced, say
 from safekeel.nano.words import Pair, Words, WordSplit
 from safekeel.records import Attack, Message, Prompt
 
@@ -122,16 +121,3 @@ def problem_items(kind: Literal["arithmetic", "knowledge"], split: MeasuredSplit
         problem = draw(rng, split)
         found.setdefault(problem.question, problem)
     return [problem_prompt(f"nano-{kind}/{split}/{i:05d}", problem, expect) for i, problem in enumerate(found.values())]
-
-
-__all__ = [
-    "NO_RISK",
-    "answer_items",
-    "attack_items",
-    "problem_items",
-    "problem_prompt",
-    "refuse_items",
-    "request_prompt",
-    "risk_choice_items",
-    "templates",
-]

@@ -216,6 +216,3 @@ def _dual_callback(trainer: Any, dual: DualController) -> Any:
             atomic_write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / CONTROLLER_FILE, dual.state())
 
     return DualCallback()
-
-
-__all__ = ["RlConfig", "Said", "controller", "reward_function", "run"]
