@@ -25,15 +25,17 @@ VARIANTS: dict[str, list[str]] = {
     "+ selection": NO_RL,
     "+ balanced RL": [],
 }
+# (title, benchmark, metric, field of the Score row, complement). Harmless requests need two columns: a model that
+# neither refuses nor answers (garbled text) would look good in either alone.
 COLUMNS = (
-    ("nano-refuse", "dsr", "defence, plain"),
-    ("nano-refuse", "refused", "refused, plain"),
-    ("jailbreak-seen", "dsr", "defence, seen attacks"),
-    ("jailbreak-unseen", "dsr", "defence, unseen attacks"),
-    ("nano-refuse", "aware_and_safe", "aware and safe"),
-    ("nano-answer", "over_refusal", "over-refusal"),
-    ("capability", "acc", "capability"),
+    ("defence, plain", "nano-refuse", "dsr", "bound_low", False),
+    ("defence, seen attacks", "jailbreak-seen", "dsr", "bound_low", False),
+    ("defence, unseen attacks", "jailbreak-unseen", "dsr", "bound_low", False),
+    ("aware and safe", "nano-refuse", "aware_and_safe", "bound_low", False),
+    ("harmless refused", "nano-answer", "over_refusal", "bound_low", False),
+    ("harmless answered", "nano-answer", "over_refusal", "bound_high", True),
 )
+CAPABILITY = "arithmetic and knowledge"
 
 
 def run_variant(out: Path, overrides: list[str], shared: Path | None) -> dict:
@@ -46,14 +48,20 @@ def run_variant(out: Path, overrides: list[str], shared: Path | None) -> dict:
     return json.loads((out / "90-report/card.json").read_text("utf-8"))
 
 
-def figures(card: dict, when: str) -> dict[str, float | None]:
-    """The columns of one row, read from a card's comparisons (`when` is before or after)."""
-    found = {(row["benchmark"], row["metric"]): row[when] for row in card["comparisons"]}
-    return {title: found.get((benchmark, metric)) for benchmark, metric, title in COLUMNS}
+def figures(run: Path, card: dict, after: bool) -> dict[str, float | None]:
+    """One row of the table, from the scores of a run; the pooled benchmarks and capability only exist in the card."""
+    scores = json.loads((run / ("60-eval-after" if after else "05-eval-before") / "scores.json").read_text("utf-8"))
+    found = {(row["benchmark"], row["metric"]): row for row in scores if row["slice"] == "all"}
+    paired = {(row["benchmark"], row["metric"]): row["after" if after else "before"] for row in card["comparisons"]}
+    row: dict[str, float | None] = {}
+    for title, benchmark, metric, field, complement in COLUMNS:
+        value = found[benchmark, metric][field] if (benchmark, metric) in found else paired.get((benchmark, metric))
+        row[title] = None if value is None else 1 - value if complement else value
+    return row | {CAPABILITY: paired[("capability", "acc")]}
 
 
 def table(rows: dict[str, dict[str, float | None]]) -> str:
-    titles = [title for *_, title in COLUMNS]
+    titles = [*(title for title, *_ in COLUMNS), CAPABILITY]
     lines = ["| | " + " | ".join(titles) + " |", "|---|" + "---|" * len(titles)]
     for name, row in rows.items():
         cells = ["n/a" if row[title] is None else f"{100 * row[title]:.1f}%" for title in titles]
@@ -72,8 +80,8 @@ def main() -> None:
         folder = arguments.out / f"{index + 1}-{name.strip('+ ').lower().replace(' ', '-')}"
         card = run_variant(folder, [*arguments.overrides, *overrides], shared)
         shared = shared or folder
-        rows.setdefault("base", figures(card, "before"))
-        rows[name] = figures(card, "after")
+        rows.setdefault("base", figures(folder, card, after=False))
+        rows[name] = figures(folder, card, after=True)
     (arguments.out / "ablation.json").write_text(json.dumps({"rows": rows}, ensure_ascii=False, indent=2), "utf-8")
     print(table(rows))
 

@@ -54,7 +54,16 @@ def ablation_table(rows: dict, lang: str) -> str:
         "+ selection": "＋检查点选择",
         "+ balanced RL": "＋平衡 RL",
     }
-    titles = list(next(iter(rows.values())))
+    columns = {
+        "defence, plain": "防御率：直接",
+        "defence, seen attacks": "防御率：见过的攻击",
+        "defence, unseen attacks": "防御率：未见的攻击",
+        "aware and safe": "知行合一",
+        "harmless refused": "无害被拒",
+        "harmless answered": "无害得到回答",
+        "arithmetic and knowledge": "算术与知识",
+    }
+    titles = [title if lang == "en" else columns[title] for title in next(iter(rows.values()))]
     lines = ["| | " + " | ".join(titles) + " |", "|---|" + "---|" * len(titles)]
     for name, row in rows.items():
         cells = ["n/a" if value is None else f"{100 * value:.1f}%" for value in row.values()]
