@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -103,20 +104,63 @@ def _words(table: dict) -> Iterator[str]:
 
 def build(config: NanoConfig, words: Words, target: Path, progress: Progress) -> None:
     """Train tokenizer and model from nothing and save them as an HF folder (safetensors)."""
+    from safekeel.nano.pretrain import curriculum, encode, train
+    from safekeel.nano.pretraining import PretrainingWriter, tokenizer_texts
+    from safekeel.nano.tokenizer import train_tokenizer
+
+    progress("tokenizer", 0, 1, 0.0)
+    seed = config.build_seed
+    tokenizer = train_tokenizer(tokenizer_texts(words, 15_000, seed + 1), config.vocab_size)
+    model = _new_model(config, tokenizer)
+    if config.curriculum_steps:
+        train(
+            model,
+            tokenizer,
+            curriculum(tokenizer, 40 * config.curriculum_steps, seed + 2),
+            learning_rate=config.learning_rate,
+            seed=seed,
+            decay=False,
+            prompt_weight=0.0,
+            max_steps=config.curriculum_steps,
+            progress=lambda step, total, loss: progress("curriculum", step, total, loss),
+        )
+    writer = PretrainingWriter(words, seed + 3)
+    summary = train(
+        model,
+        tokenizer,
+        encode(tokenizer, [writer.document() for _ in range(config.num_documents)]),
+        learning_rate=config.learning_rate,
+        seed=seed + 4,
+        progress=lambda step, total, loss: progress("pretraining", step, total, loss),
+    )
+    target.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+    world = {
+        "words": words.digests(),
+        "settings": config.architecture(),
+        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "training": {"steps": summary.steps, "tokens": summary.tokens, "loss": round(summary.loss, 4)},
+    }
+    atomic_write_json(target / WORLD_FILE, world)
+
+
+def _new_model(config: NanoConfig, tokenizer: Any) -> Any:
+    """An untrained Qwen2 with structured initialisation.
+
+    Raises:
+        DataError: the hidden size is no multiple of the number of heads.
+    """
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from safekeel.nano.pretrain import curriculum, encode, train
-    from safekeel.nano.pretraining import PretrainingWriter, tokenizer_texts
     from safekeel.nano.structured_init import structured_init
-    from safekeel.nano.tokenizer import MAX_LENGTH, train_tokenizer
+    from safekeel.nano.tokenizer import MAX_LENGTH
 
     if config.hidden_size % config.num_heads:
         raise DataError(
             f"nano.hidden_size {config.hidden_size} must be a multiple of nano.num_heads {config.num_heads}."
         )
-    progress("tokenizer", 0, 1, 0.0)
-    tokenizer = train_tokenizer(tokenizer_texts(words, 15_000, config.build_seed + 1), config.vocab_size)
     torch.manual_seed(config.build_seed)
     model = Qwen2ForCausalLM(
         Qwen2Config(
@@ -134,36 +178,4 @@ def build(config: NanoConfig, words: Words, target: Path, progress: Progress) ->
         )
     )
     structured_init(model, config.build_seed)
-    if config.curriculum_steps:
-        random_tokens = curriculum(tokenizer, 40 * config.curriculum_steps, config.build_seed + 2)
-        train(
-            model,
-            tokenizer,
-            random_tokens,
-            learning_rate=config.learning_rate,
-            seed=config.build_seed,
-            decay=False,
-            prompt_weight=0.0,
-            max_steps=config.curriculum_steps,
-            progress=lambda step, total, loss: progress("curriculum", step, total, loss),
-        )
-    writer = PretrainingWriter(words, config.build_seed + 3)
-    documents = encode(tokenizer, [writer.document() for _ in range(config.num_documents)])
-    summary = train(
-        model,
-        tokenizer,
-        documents,
-        learning_rate=config.learning_rate,
-        seed=config.build_seed + 4,
-        progress=lambda step, total, loss: progress("pretraining", step, total, loss),
-    )
-    target.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
-    world = {
-        "words": words.digests(),
-        "settings": config.architecture(),
-        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "training": {"steps": summary.steps, "tokens": summary.tokens, "loss": round(summary.loss, 4)},
-    }
-    atomic_write_json(target / WORLD_FILE, world)
+    return model
