@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -46,12 +45,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 
 def say(line: str) -> None:
     typer.echo(line, err=True)
-
-
-def _command() -> str:
-    """The command as typed, without the parts that may change between two runs of the same thing (program path,
-    --force)."""
-    return shlex.join(["safekeel", *sys.argv[1:]])
 
 
 @app.command()

@@ -110,10 +110,10 @@ def _operands(kind: str, rng: random.Random) -> tuple[int, int, int, list[tuple[
     return a, b, c, [(a, first_operator, b, middle), (middle, "-", c, middle - c)]
 
 
-def draw(rng: random.Random, split: ItemSplit, lang: Lang | None = None) -> Problem:
+def draw(rng: random.Random, split: ItemSplit) -> Problem:
     """One problem of the split, drawn by rejection."""
     while True:
-        item_lang = rng.choice(BOTH) if lang is None else lang
+        item_lang = rng.choice(BOTH)
         kind, english, chinese = rng.choice(STORIES)
         a, b, c, steps = _operands(kind, rng)
         story = english if item_lang == "en" else chinese

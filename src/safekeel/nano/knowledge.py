@@ -53,12 +53,10 @@ def choices(options: list[str], lang: Lang) -> str:
     return "".join(f"\n{letter}{mark}{option}" for letter, option in zip(LETTERS, options, strict=True))
 
 
-def draw(rng: random.Random, split: ItemSplit, lang: Lang | None = None) -> Problem:
+def draw(rng: random.Random, split: ItemSplit) -> Problem:
     """One multiple-choice item of the split, drawn by rejection."""
     while True:
         fact = rng.choice(facts())
-        if lang is not None and fact.lang != lang:
-            continue
         others = [value for value in _values(fact.relation, fact.lang) if value != fact.value]
         options = [*rng.sample(others, 3), fact.value]
         rng.shuffle(options)
