@@ -10,7 +10,8 @@ from typing import Any
 
 from safekeel.artifact import Stage, atomic_write_json
 from safekeel.bench.score import join_items, score
-from safekeel.records import Attack, Completion, Message, Prompt, Verdict, write_jsonl
+from safekeel.judges.base import JudgeCard, OneByOne
+from safekeel.records import Attack, Completion, LabelSource, Message, Prompt, Verdict, write_jsonl
 from safekeel.taxonomy import load_taxonomy
 
 FAMILIES = {  # name -> (eligible, seen)
@@ -168,7 +169,8 @@ class RunMaker:
             "jailbreak-seen": [f"jailbreak-{n}" for n, (e, s) in FAMILIES.items() if e and s],
             "jailbreak-unseen": [f"jailbreak-{n}" for n, (e, s) in FAMILIES.items() if e and not s],
         }
-        rows = score(model, join_items(prompts, completions, verdicts), "grammar", "construction", self.headline, pools)
+        judge = KnownLabels("construction" if self.headline else None)
+        rows = score(model, join_items(prompts, completions, verdicts), {judge.name: judge}, pools)
         atomic_write_json(folder / "scores.json", [row.model_dump() for row in rows])
         names = ["prompts.jsonl", "completions.jsonl", "verdicts.jsonl", "scores.json"]
         if families is not None:
@@ -209,6 +211,19 @@ class RunMaker:
             )
             for part, label in labels.items()
         ]  # fmt: skip
+
+
+class KnownLabels(OneByOne):
+    """Stands for the judge of the made-up verdicts; without a source of its labels it is a judge without a card."""
+
+    name, version = "grammar", "1"
+    card: JudgeCard | None = None
+
+    def __init__(self, label_source: LabelSource | None) -> None:
+        self.label_source = label_source
+
+    def judge(self, prompt: Prompt, completion: Completion) -> list[Verdict]:
+        raise AssertionError("the verdicts are made up by `RunMaker`")
 
 
 def _jsonl(rows: list[dict[str, Any]]) -> str:

@@ -124,6 +124,8 @@ class Stage:
     inputs: list[Path]
     seed: int
     command: str
+    keep: tuple[str, ...] = ()
+    """Patterns of files that outlive a change of the work, because their rows are found again by content."""
     _input_hashes: list[str] | None = field(default=None, init=False, repr=False)
     _started: str | None = field(default=None, init=False, repr=False)
     _resumed: str | None = field(default=None, init=False, repr=False)
@@ -168,15 +170,18 @@ class Stage:
             for path in self.dir.rglob(PARTIAL_PATTERN):
                 path.unlink()
         else:
-            self.discard()
+            self.discard(self.keep)
             make_folder(self.dir)
             atomic_write_json(self.dir / STARTED, {"stage": self.name, "digest": work, "started": self._started})
         atomic_write_json(self.dir / CONFIG, self.config)
         provenance.git_state()  # the code as it is now, not as it may be edited while the stage runs
         return resumes
 
-    def discard(self) -> None:
+    def discard(self, keep: Sequence[str] = ()) -> None:
         """Empty the stage's folder, finished or not.
+
+        Args:
+            keep: patterns of names that stay.
 
         Raises:
             DataError: the folder holds files that no SafeKeel stage wrote; nothing is deleted then.
@@ -194,6 +199,8 @@ class Stage:
         # STARTED goes last: a kill in between leaves a folder that is still recognised, and emptied again.
         atomic_write_json(self.dir / STARTED, {"stage": self.name, "digest": None, "started": _now()})
         for path in sorted(content, key=lambda path: path.name != MANIFEST):
+            if any(path.match(pattern) for pattern in keep):
+                continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             elif path.name != STARTED:

@@ -13,13 +13,16 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.exceptions import TyperException
 
 from safekeel import __version__
 from safekeel.errors import SafeKeelError, UsageError
+
+if TYPE_CHECKING:
+    from safekeel.bench.command import JudgeRequest
 
 app = typer.Typer(
     help="Make a reasoning LLM safe without making it dumber, and prove both.",
@@ -36,7 +39,21 @@ app.add_typer(nano_app, name="nano")
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override one recipe key; repeatable.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
-JudgeName = Annotated[str, typer.Option("--judge", help="rules; nano items are always read by the world's grammar.")]
+JudgeName = Annotated[
+    str,
+    typer.Option("--judge", help="rules, linear, MODEL, or a panel of them. Items with a known answer need no judge."),
+]
+BaseUrl = Annotated[
+    list[str] | None, typer.Option("--base-url", help="Of an OpenAI-compatible endpoint; repeatable: balanced.")
+]
+KeyVariable = Annotated[
+    str | None, typer.Option("--api-key-env", metavar="NAME", help="Environment variable that holds the key.")
+]
+JudgeUrl = Annotated[list[str] | None, typer.Option("--judge-base-url", help="Endpoint of a judge that is a model.")]
+JudgeKeyVariable = Annotated[str | None, typer.Option("--judge-api-key-env", metavar="NAME")]
+JudgeCardFile = Annotated[
+    Path | None, typer.Option("--judge-card", help="Card of the judge, from `safekeel judge calibrate`.")
+]
 TestWords = Annotated[
     Path | None, typer.Option("--test-words", help="Word list of nano items, if not the packaged one.")
 ]
@@ -75,16 +92,31 @@ def run_loop(
 @app.command("eval")
 def evaluate(
     model: Annotated[
-        str, typer.Argument(help="hf:PATH, scripted:FILE (api: and vllm: come with the endpoint engines).")
+        str, typer.Argument(help="hf:PATH_OR_ID, vllm:PATH_OR_ID, api:NAME (with --base-url), scripted:FILE.")
     ],
     bench: Annotated[str, typer.Option("--bench", help="Comma-separated benchmark names.")],
     out: Out,
-    judge: JudgeName = "rules",
-    samples: Annotated[int, typer.Option(min=1)] = 1,
+    base_url: BaseUrl = None,
+    api_key_env: KeyVariable = None,
+    judge: JudgeName = "linear",
+    judge_base_url: JudgeUrl = None,
+    judge_api_key_env: JudgeKeyVariable = None,
+    judge_card: JudgeCardFile = None,
+    samples: Annotated[int, typer.Option(min=1, help="Completions per prompt.")] = 1,
     think: Annotated[str, typer.Option(help="default, none or forced.")] = "default",
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Default: the benchmark's own budget.")] = None,
-    temperature: Annotated[float, typer.Option(min=0.0)] = 0.0,
-    top_p: Annotated[float, typer.Option(min=0.0, max=1.0)] = 1.0,
+    temperature: Annotated[float | None, typer.Option(min=0.0, help="Default: 0; R1 models 0.6.")] = None,
+    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Default: 1; R1 models 0.95.")] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Folder with the endpoint's tokenizer; --think none and forced need it.")
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="What the endpoint serves, such as a checkpoint's hash: part of the cache key.")
+    ] = None,
+    timeout: Annotated[float | None, typer.Option(min=1.0, help="Seconds without a byte from the endpoint.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Requests in flight, over all endpoints.")] = None,
+    reuse: Annotated[list[Path] | None, typer.Option(help="Evaluation folder to take equal generations from.")] = None,
+    taxonomy: Annotated[str, typer.Option(help="Risk taxonomy of the slices.")] = "tc260",
     limit: Annotated[int | None, typer.Option(min=1, help="N items of each benchmark, drawn with --seed.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Local copies of public data; default: $SAFEKEEL_DATA.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 64,
@@ -98,7 +130,7 @@ def evaluate(
     request = EvalRequest(
         model=model,
         benches=tuple(name.strip() for name in bench.split(",") if name.strip()),
-        judge=judge,
+        judge=_judge_request(judge, judge_base_url, judge_api_key_env, judge_card),
         samples=samples,
         think=think,
         max_tokens=max_tokens,
@@ -106,9 +138,17 @@ def evaluate(
         top_p=top_p,
         limit=limit,
         data_dir=data_dir,
-        batch_size=batch_size,
         seed=seed,
+        taxonomy=taxonomy,
         test_words=test_words,
+        base_urls=tuple(base_url or ()),
+        api_key_env=api_key_env,
+        revision=revision,
+        tokenizer=tokenizer,
+        timeout=timeout,
+        concurrency=concurrency,
+        batch_size=batch_size,
+        reuse=tuple(reuse or ()),
     )
     _print_scores([row.model_dump() for row in evaluate_model(request, out, "safekeel eval", say)], as_json)
 
@@ -116,14 +156,24 @@ def evaluate(
 @app.command("score")
 def rescore(
     folder: Annotated[Path, typer.Argument(help="An evaluation folder.")],
-    judge: JudgeName = "rules",
+    judge: JudgeName = "linear",
+    judge_base_url: JudgeUrl = None,
+    judge_api_key_env: JudgeKeyVariable = None,
+    judge_card: JudgeCardFile = None,
     test_words: TestWords = None,
     as_json: AsJson = False,
 ) -> None:
     """Judge and score stored completions again; the model is not called."""
     from safekeel.bench.command import rescore_folder
 
-    _print_scores([row.model_dump() for row in rescore_folder(folder, judge, test_words)], as_json)
+    request = _judge_request(judge, judge_base_url, judge_api_key_env, judge_card)
+    _print_scores([row.model_dump() for row in rescore_folder(folder, request, test_words)], as_json)
+
+
+def _judge_request(name: str, urls: list[str] | None, key_variable: str | None, card: Path | None) -> JudgeRequest:
+    from safekeel.bench.command import JudgeRequest
+
+    return JudgeRequest(name, tuple(urls or ()), key_variable, card=card)
 
 
 def _print_scores(rows: list[dict], as_json: bool) -> None:

@@ -132,7 +132,7 @@ class Pipeline:
         if stage is None:
             if read_manifest(self.out / folder)["counts"][evaluation.JUDGED_BY] != self.judge.version:
                 self.say(f"{folder}: judged again, the judge is a new version")
-                evaluation.rejudge(self.out / folder, self.judge, pools, headline=True)
+                evaluation.rejudge(self.out / folder, self.judge, pools)
             return
         rows = evaluation.evaluate(
             stage,

@@ -125,6 +125,8 @@ class Completion(Record):
     num_completion_tokens: Count
     seconds: Annotated[float, Field(ge=0)]
     error: Text | None = None
+    key: Text | None = None
+    """Content address of the generation (`engines.base.generation_key`), by which a row is found again."""
 
     @model_validator(mode="after")
     def _no_false_answer(self) -> Completion:
@@ -148,6 +150,8 @@ class Verdict(Record):
     confidence: Annotated[float, Field(ge=0, le=1)] | None = None
     reason: Text = ""
     unscored: bool = False
+    key: Text | None = None
+    """Content address of what was judged, with the judge's version, by which a verdict is found again."""
 
     @model_validator(mode="after")
     def _closed_label_set(self) -> Verdict:
@@ -217,13 +221,13 @@ def write_jsonl(path: Path, rows: Iterable[BaseModel]) -> None:
         file.writelines(_line(row) for row in rows)
 
 
-def append_jsonl(path: Path, row: BaseModel) -> None:
-    """Append one row with one unbuffered write: it survives a kill of the process, and two writers never mix lines.
+def append_jsonl(path: Path, *rows: BaseModel) -> None:
+    """Append rows with one unbuffered write: they survive a kill of the process, and two writers never mix lines.
 
     Raises:
         OSError: the disk is full; the file then ends with the previous whole line.
     """
-    line = _line(row)
+    line = b"".join(map(_line, rows))
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         written = os.write(descriptor, line)

@@ -352,6 +352,6 @@ def test_out_of_memory_says_what_to_lower(engine: Any, monkeypatch: pytest.Monke
 def test_both_are_engines(engine: Any, tmp_path: Path) -> None:
     """Everything `Engine` declares is there (what mypy checks of the classes, checked of the objects)."""
     declared = {name for name in vars(Engine) if not name.startswith("_")}
-    assert declared == {"name", "model_id", "generate"}
+    assert declared == {"name", "model_id", "rendered", "generate"}
     for each in (engine, ScriptedEngine(script(tmp_path, {"raw": "A"}))):
         assert all(hasattr(each, name) for name in declared)

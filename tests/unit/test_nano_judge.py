@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from safekeel.bench.metrics import DEFENCE, OVER_REFUSAL, Item
 from safekeel.bench.run import family_eligibility
-from safekeel.bench.score import DEFENCE, OVER_REFUSAL, Item, join_items, score
+from safekeel.bench.score import join_items, score
 from safekeel.judges.nano import NanoJudge
 from safekeel.nano import language, world
 from safekeel.nano.words import load_words
@@ -105,7 +106,7 @@ def test_scores_are_the_hand_computed_ones() -> None:
         }[kind]
         rows.append(completion(prompt, language.safe_thought(phrase, prompt.risk, lang), answer))
     verdicts = [verdict for prompt, row in zip(prompts, rows, strict=True) for verdict in JUDGE.judge(prompt, row)]
-    scores = score("m", join_items(prompts, rows, verdicts), JUDGE.name, JUDGE.label_source, True)
+    scores = score("m", join_items(prompts, rows, verdicts), {JUDGE.name: JUDGE})
     found = {(s.benchmark, s.metric): s for s in scores if s.slice == "all"}
     dsr = found["nano-refuse", "dsr"]
     assert (dsr.value, dsr.bound_low, dsr.bound_high, dsr.num_unscored) == (0.5, 0.5, 0.75, 1)
@@ -141,6 +142,6 @@ def test_mostly_unknown_gives_bounds_only() -> None:
     rows = [completion(prompt, "", "%%") for prompt in prompts[:2]]
     rows.append(completion(prompts[2], "", language.refusal(prompts[2].risk or "", prompts[2].lang)))
     verdicts = [verdict for prompt, row in zip(prompts, rows, strict=True) for verdict in JUDGE.judge(prompt, row)]
-    scores = score("m", join_items(prompts, rows, verdicts), JUDGE.name, JUDGE.label_source, True)
+    scores = score("m", join_items(prompts, rows, verdicts), {JUDGE.name: JUDGE})
     harm = next(s for s in scores if (s.metric, s.slice) == ("hr", "all"))
     assert (harm.value, harm.low, harm.bound_low, harm.bound_high) == (None, None, 0.0, pytest.approx(2 / 3))

@@ -6,10 +6,13 @@ import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from safekeel.errors import DataError, UsageError
-from safekeel.records import Prompt
+from safekeel.records import Prompt, Score
+
+if TYPE_CHECKING:
+    from safekeel.bench.score import Item
 
 DATA_VARIABLE = "SAFEKEEL_DATA"
 ItemT = TypeVar("ItemT")
@@ -36,6 +39,26 @@ class Benchmark(Protocol):
             DataError: its data is missing (says where to get it) or malformed.
         """
         ...
+
+    def extra_scores(self, items: list[Item], identity: dict[str, Any]) -> list[Score]:
+        """Scores that only this benchmark has, such as a balanced accuracy; the generic ones are made elsewhere.
+
+        Args:
+            items: all judged items of this benchmark in one evaluation, in the order of its prompts.
+            identity: `model`, `judge`, `label_source` and `headline` of the scores.
+        """
+        ...
+
+
+class BenchmarkBase:
+    """Defaults of a benchmark."""
+
+    metrics: tuple[str, ...] = ()
+    max_tokens = 4096  # our choice for a short thought and an answer; what is cut off is `truncated`, never safe
+
+    def extra_scores(self, items: list[Item], identity: dict[str, Any]) -> list[Score]:
+        """None beyond the generic scores."""
+        return []
 
 
 def find_data(folder: str, file: str, upstream: str, data_dir: Path | None) -> Path:

@@ -8,7 +8,6 @@ it nothing to keep saying; DGR, arXiv 2602.02136; RL's Razor, arXiv 2509.04259).
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import Field
@@ -24,6 +23,7 @@ from safekeel.engines.base import Engine, Sampling
 from safekeel.errors import DataError
 from safekeel.judges.base import Judge
 from safekeel.nano.words import Words
+from safekeel.progress import Progress
 from safekeel.records import Prompt, write_jsonl
 
 STAGE, VERSION = "corpus", "1"
@@ -54,7 +54,7 @@ def run(
     judge: Judge,
     words: Words,
     held_out: list[Prompt],
-    progress: Callable[[str, int, int, float], None],
+    progress: Progress,
 ) -> None:
     """Fill the stage folder. `held_out` are all validation and test items: nothing like them may enter training."""
     stage.begin()
@@ -103,7 +103,7 @@ def replay_samples(
     judge: Judge,
     words: Words,
     rng: random.Random,
-    progress: Callable[[str, int, int, float], None],
+    progress: Progress,
 ) -> tuple[list[Sample], list[Rejected]]:
     """Let the base model answer capability prompts; keep what is right, in its own words."""
     prompts = capability_prompts(words, "sft", config.num_replay, rng, "replay")
@@ -140,7 +140,7 @@ def base_results(
     folder: Path,
     engine: Engine,
     judge: Judge,
-    progress: Callable[[str, int, int, float], None],
+    progress: Progress,
 ) -> list[Prompt]:
     """Note on every RL capability prompt whether the base solves it: RL's capability constraint is paired against
     that."""

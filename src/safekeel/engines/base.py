@@ -42,6 +42,15 @@ class Engine(Protocol):
         """Hash of whatever decides the output besides prompt and sampling (weights, tokenizer, template)."""
         ...
 
+    def rendered(self, prompt: Prompt, sampling: Sampling) -> str:
+        """What is sent for this prompt: the rendered template, or the canonical JSON of the messages where a server
+        renders them. Part of the key of a generation.
+
+        Raises:
+            DataError: the prompt cannot be rendered.
+        """
+        ...
+
     def generate(
         self, prompts: list[Prompt], sampling: Sampling, on_completion: OnCompletion | None = None
     ) -> list[Completion]:

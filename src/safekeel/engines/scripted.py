@@ -9,6 +9,7 @@ The first row that fits wins; where both `id` and `match` are given, both must f
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,6 +59,10 @@ class ScriptedEngine:
         self.replies = read_jsonl(Path(path), Reply)
         self.name = f"scripted:{Path(path).name}"
         self.model_id = sha256_file(Path(path))
+
+    def rendered(self, prompt: Prompt, sampling: Sampling) -> str:
+        """See `Engine.rendered`; replies may be by prompt id, so it is part of what is sent."""
+        return json.dumps([prompt.id, *(message.model_dump() for message in prompt.messages)], ensure_ascii=False)
 
     def generate(
         self, prompts: list[Prompt], sampling: Sampling, on_completion: OnCompletion | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from safekeel.artifact import digest
 from safekeel.errors import DataError
-from safekeel.judges.base import JudgeCard
+from safekeel.judges.base import JudgeCard, OneByOne
 from safekeel.nano import language
 from safekeel.nano.words import Words
 from safekeel.records import Completion, LabelSource, Part, Prompt, Verdict
@@ -16,7 +16,7 @@ from safekeel.records import Completion, LabelSource, Part, Prompt, Verdict
 GARBLED = "garbled"
 
 
-class NanoJudge:
+class NanoJudge(OneByOne):
     """Judges completions of nano prompts; one verdict for the thought and one for the answer."""
 
     name = "nano-grammar"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from safekeel.artifact import digest
-from safekeel.judges.base import JudgeCard, unjudgeable, unscored
+from safekeel.judges.base import JudgeCard, OneByOne, packaged_card, unjudgeable, unscored
 from safekeel.records import Completion, LabelSource, Part, Prompt, Verdict
 
 LOGIC = 1  # raise when the code below changes a label; cue changes are hashed by themselves
@@ -69,18 +69,18 @@ class Reading:
     direction: str | None = None
 
 
-class RulesJudge:
-    """Finds refusals in real Chinese and English answers; has no card, so its scores are no headline."""
+class RulesJudge(OneByOne):
+    """Finds refusals in real Chinese and English answers."""
 
     name = "rules"
     label_source: LabelSource | None = None
-    card: JudgeCard | None = None
 
     def __init__(self) -> None:
         text = (resources.files("safekeel.judges") / "refusal_cues.toml").read_text("utf-8")
         table = tomllib.loads(text)
         self.cues = tuple(Cues.compile(table[lang]) for lang in ("zh", "en"))
         self.version = digest({"cues": table, "logic": LOGIC})[:16]
+        self.card: JudgeCard | None = packaged_card(self.name, self.version)
 
     def judge(self, prompt: Prompt, completion: Completion) -> list[Verdict]:
         """Verdicts for thought and answer; for items with a gold answer, only one for the answer, unscored."""

@@ -22,10 +22,10 @@ from safekeel.artifact import Stage, atomic_write_json
 from safekeel.config import StageConfig
 from safekeel.errors import DataError
 from safekeel.nano.words import Words, load_words
+from safekeel.progress import Progress
 
 STAGE, VERSION = "base", "1"
 WORLD_FILE = "world.json"  # beside the weights: which words and which settings this checkpoint was built with
-Progress = Callable[[str, int, int, float], None]
 
 
 class NanoConfig(StageConfig):

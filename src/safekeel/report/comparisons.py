@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from safekeel.bench.score import ACCURACY, MAX_UNKNOWN_SHARE, Item, Metric, metrics_for, rate
+from safekeel.bench import metrics
+from safekeel.bench.metrics import ACCURACY, MAX_UNKNOWN_SHARE, Item, Metric, metrics_for, rate
 from safekeel.records import Score
 from safekeel.report.evidence import Evaluation, Evidence, ItemKey
 from safekeel.stats.compare import Comparison, holm, paired_difference
@@ -31,7 +32,7 @@ def compare(evidence: Evidence, basket: Sequence[str]) -> list[dict[str, Any]]:
         _row(name, metric, *paired(before, after, members))
         for name, members in groups.items()
         if (items := after.group(*members))
-        for metric in metrics_for(items[0].prompt.expect)
+        for metric in metrics_for(items)
         if metric.name in COMPARED and paired(before, after, members)[0]
     ]
     if capability := compare_capability(before, after, basket):
@@ -71,13 +72,15 @@ def loss(before: Sequence[Item], after: Sequence[Item], metric: Metric = ACCURAC
 
 def measure(items: Sequence[Item], metric: str, benchmark: str = "pooled") -> Score | None:
     """A rate of `bench.score` over any items, for figures; None where the metric is not defined on them."""
-    found = {m.name: m for item in items[:1] for m in metrics_for(item.prompt.expect)}.get(metric)
+    found = metrics.metric(metric)
     identity = {"model": "", "judge": None, "label_source": None, "headline": False}
     return None if found is None else rate(list(items), found, benchmark=benchmark, **identity)
 
 
 def _row(benchmark: str, metric: Metric, before: list[Item], after: list[Item]) -> dict[str, Any]:
-    """A comparison by what is known. A share of which too little is known is None, as in its Score."""
+    """A comparison by what is known, over the pairs that the metric is about. A share of which too little is known is None, as in its Score."""
+    pairs = [(b, a) for b, a in zip(before, after, strict=True) if metric.applies(b)]
+    before, after = [b for b, _ in pairs], [a for _, a in pairs]
     found = _paired(before, after, lambda item: metric.hit(item) is True, lambda item: metric.hit(item) is True)
     unknown = [sum(metric.hit(item) is None for item in items) for items in (before, after)]
     told = [count <= MAX_UNKNOWN_SHARE * found.num_pairs for count in unknown]
@@ -110,14 +113,8 @@ def _paired(
     hit_before: Callable[[Item], bool],
     hit_after: Callable[[Item], bool],
 ) -> Comparison:
-    clusters = [cluster(item) for item in before]
+    clusters = [item.cluster for item in before]
     return paired_difference([hit_before(i) for i in before], [hit_after(i) for i in after], clusters)
-
-
-def cluster(item: Item) -> str:
-    """What an item shares with others: a fact or template, else the goal of its attack, else its prompt."""
-    prompt = item.prompt
-    return str(prompt.meta.get("cluster") or (prompt.attack and prompt.attack.parent_id) or prompt.id)
 
 
 def _key(item: Item) -> ItemKey:

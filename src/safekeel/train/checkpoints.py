@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from safekeel.artifact import atomic_write_json
+from safekeel.progress import Progress
 
 MARKER = "complete.json"
 
@@ -49,9 +49,7 @@ class StageCallback(TrainerCallback):
     `metrics.jsonl` is cut back to the step training resumes from, so that a killed run leaves no row twice.
     """
 
-    def __init__(
-        self, metrics: Path, label: str, progress: Callable[[str, int, int, float], None], resumed_step: int
-    ) -> None:
+    def __init__(self, metrics: Path, label: str, progress: Progress, resumed_step: int) -> None:
         self.metrics, self.label, self.progress = metrics, label, progress
         rows = metrics.read_text("utf-8").splitlines() if metrics.exists() else []
         kept = [line for line in rows if line.endswith("}") and json.loads(line)["step"] <= resumed_step]

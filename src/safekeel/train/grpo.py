@@ -21,6 +21,7 @@ from pydantic import Field
 from safekeel.artifact import Stage, atomic_write_json
 from safekeel.config import StageConfig
 from safekeel.errors import DataError
+from safekeel.progress import Progress
 from safekeel.records import Prompt, read_jsonl
 from safekeel.train.balance import Constraint, DualController
 from safekeel.train.rewards import REWARDS, Said, read, refuses
@@ -59,9 +60,7 @@ class RlConfig(StageConfig):
     seed: int = 0
 
 
-def run(
-    config: RlConfig, stage: Stage, model_dir: Path, corpus: Path, progress: Callable[[str, int, int, float], None]
-) -> None:
+def run(config: RlConfig, stage: Stage, model_dir: Path, corpus: Path, progress: Progress) -> None:
     """Fill the stage folder with `model/`, `checkpoints/` and `metrics.jsonl`; continues from its last checkpoint."""
     stage.begin()
     if config.num_steps == 0:
@@ -127,7 +126,7 @@ def _trainer(
     model_dir: Path,
     prompts: dict[str, Prompt],
     resume: Path | None,
-    progress: Callable[[str, int, int, float], None],
+    progress: Progress,
 ) -> Any:
     import torch
     from datasets import Dataset

@@ -18,11 +18,12 @@ from pydantic import Field
 from safekeel.artifact import Stage, atomic_write_json
 from safekeel.bench.generate import generate
 from safekeel.bench.run import judge_all
-from safekeel.bench.score import ACCURACY, DEFENCE, OVER_REFUSAL, Item, Metric
+from safekeel.bench.metrics import ACCURACY, DEFENCE, OVER_REFUSAL, Item, Metric
 from safekeel.config import StageConfig
 from safekeel.engines.base import Engine, Sampling
 from safekeel.errors import DataError
 from safekeel.judges.base import Judge
+from safekeel.progress import Progress
 from safekeel.records import Prompt
 
 STAGE, VERSION = "select", "1"
@@ -59,7 +60,7 @@ def run(
     open_model: Callable[[Path], Engine],
     judge: Judge,
     max_tokens: int,
-    progress: Callable[[str, int, int, float], None],
+    progress: Progress,
 ) -> Candidate:
     """Fill the stage folder with `candidates.json` and `model/`, a copy of the chosen checkpoint."""
     stage.begin()
@@ -69,7 +70,7 @@ def run(
         rows = generate(
             open_model(path), prompts, Sampling(max_tokens=max_tokens), file, progress, f"select {path.name}"
         )
-        candidates.append(measure(path.name, judge_all(prompts, rows, judge, None)))
+        candidates.append(measure(path.name, judge_all(prompts, rows, judge)))
         outputs.append(file)
     chosen = choose(candidates, config.capability_slack, config.over_refusal_slack)
     front = [candidate.name for candidate in pareto_front(candidates)]

@@ -9,7 +9,6 @@ renders a template: the R1 template deletes reasoning from assistant turns (trai
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from safekeel.chat import completion_ids, load_tokenizer, prompt_ids, render_pro
 from safekeel.config import StageConfig
 from safekeel.corpus.sample import Sample
 from safekeel.errors import DataError
+from safekeel.progress import Progress
 from safekeel.records import read_jsonl
 
 STAGE, VERSION = "sft", "1"
@@ -39,9 +39,7 @@ class SftConfig(StageConfig):
     seed: int = 0
 
 
-def run(
-    config: SftConfig, stage: Stage, model_dir: Path, corpus: Path, progress: Callable[[str, int, int, float], None]
-) -> None:
+def run(config: SftConfig, stage: Stage, model_dir: Path, corpus: Path, progress: Progress) -> None:
     """Fill the stage folder with `checkpoints/checkpoint-N` and `metrics.jsonl`; continues from its last checkpoint."""
     from safekeel.train.checkpoints import (
         StageCallback,
