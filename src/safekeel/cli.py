@@ -19,6 +19,7 @@ import typer
 from typer.exceptions import TyperException
 
 from safekeel import __version__
+from safekeel.commands import bank
 from safekeel.errors import SafeKeelError, UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ app = typer.Typer(
 corpus_app = typer.Typer(help="The safety corpus.", no_args_is_help=True)
 train_app = typer.Typer(help="Single training stages.", no_args_is_help=True)
 nano_app = typer.Typer(help="The embedded nano model.", no_args_is_help=True)
+app.add_typer(bank.app, name="bank")
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(train_app, name="train")
 app.add_typer(nano_app, name="nano")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from safekeel.data.registry import set_of
 from safekeel.errors import DataError, UsageError
 from safekeel.records import Prompt, Score
 
@@ -64,20 +65,28 @@ class BenchmarkBase:
 def find_data(folder: str, file: str, upstream: str, data_dir: Path | None) -> Path:
     """The local copy of a public data file: `<data dir>/<folder>/<file>`.
 
+    Args:
+        upstream: where it comes from, said where the registry of public data does not know the file.
+
     Raises:
-        DataError: no data folder is given, or the file is not in it; says where the file comes from.
+        DataError: no data folder is given, or the file is not in it; says how to get it.
     """
     root = data_dir or (Path(value) if (value := os.environ.get(DATA_VARIABLE)) else None)
-    get_it = f"It is not shipped; get it from {upstream}"
+    if root is not None and (path := root / folder / file).is_file():
+        return path
+    known = set_of(folder, file)
+    place = f"{folder}/{file}" if root is None else str(root / folder / file)
+    get_it = f"get it from {upstream} and save it as DIR/{folder}/{file}"
+    if known is not None:
+        flag = "" if known.verified else " --accept-unverified"
+        where = "DIR" if root is None else root
+        get_it = f"`safekeel data fetch {known.name} --data-dir {where}{flag}` gets it from {upstream}"
     if root is None:
         raise DataError(
-            f"{folder}/{file} is needed and no data folder is given. {get_it}, save it as DIR/{folder}/{file}, "
+            f"{place} is needed and no data folder is given. It is not shipped; {get_it}; "
             f"then pass --data-dir DIR or set {DATA_VARIABLE}=DIR."
         )
-    path = root / folder / file
-    if not path.is_file():
-        raise DataError(f"{path} does not exist. {get_it} and save it there, or name another folder with --data-dir.")
-    return path
+    raise DataError(f"{place} does not exist. It is not shipped; {get_it}; or name another folder with --data-dir.")
 
 
 def require_split(benchmark: str, split: str, known: Sequence[str]) -> None:

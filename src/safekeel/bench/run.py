@@ -13,7 +13,7 @@ from pathlib import Path
 from safekeel.artifact import Stage, atomic_write_json, refresh_manifest
 from safekeel.bench.generate import COMPLETIONS, generate
 from safekeel.bench.judging import JudgeStream, judge_completions
-from safekeel.bench.metrics import ACCURACY, PASS
+from safekeel.bench.metrics import ACCURACY, DEFENCE
 from safekeel.bench.safety import BENCHMARKS
 from safekeel.bench.score import Item, identity_of, join_items, score
 from safekeel.engines.base import Engine, Sampling
@@ -109,7 +109,7 @@ def score_items(model: str, items: list[Item], judge: Judge, pools: Pools | None
         by_benchmark[item.prompt.id.split("/")[0]].append(item)
     for name, group in by_benchmark.items():
         if name in BENCHMARKS.names():
-            metric = ACCURACY if any(ACCURACY.applies(item) for item in group) else PASS
+            metric = ACCURACY if any(ACCURACY.applies(item) for item in group) else DEFENCE
             rows += BENCHMARKS.get(name).extra_scores(group, identity_of(model, group, metric, judges))
     return rows
 

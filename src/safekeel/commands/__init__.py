@@ -1,0 +1,1 @@
+"""The sub-commands of `safekeel`, one file each."""
