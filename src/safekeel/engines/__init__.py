@@ -4,6 +4,7 @@ only then, so that a scripted or a remote model needs no torch."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from safekeel.engines.base import Engine
@@ -11,7 +12,7 @@ from safekeel.errors import EngineError, UsageError, nearest
 from safekeel.registry import Registry
 
 ENGINES: Registry[Callable[..., Engine]] = Registry("engine", "safekeel.engines")
-_PLANNED = ("api", "vllm")
+_PLANNED = ("vllm",)
 
 
 def open_engine(spec: str, **options: Any) -> Engine:
@@ -38,6 +39,20 @@ def open_engine(spec: str, **options: Any) -> Engine:
     return ENGINES.get(scheme)(location, **options)
 
 
+def model_folder(spec: str) -> Path | None:
+    """The local file or folder that decides what a model says, where there is one: it is an input of an evaluation."""
+    location = Path(spec.partition(":")[2]).expanduser()
+    return location if location.exists() else None
+
+
+def _open_api(location: str, **options: Any) -> Engine:
+    from safekeel.engines.api import ApiEngine
+
+    if "base_urls" not in options:
+        raise UsageError(f"api:{location} needs its server: --base-url URL, such as http://127.0.0.1:8000/v1.")
+    return ApiEngine(location, **options)
+
+
 def _open_hf(location: str, **options: Any) -> Engine:
     try:
         from safekeel.engines.hf import HfEngine
@@ -56,5 +71,6 @@ def _open_scripted(location: str) -> Engine:
     return ScriptedEngine(location)
 
 
+ENGINES.add("api", _open_api)
 ENGINES.add("hf", _open_hf)
 ENGINES.add("scripted", _open_scripted)

@@ -93,6 +93,10 @@ class HfEngine:
         total.update(str(self.tokenizer.chat_template).encode())
         return total.hexdigest()
 
+    def rendered(self, prompt: Prompt, sampling: Sampling) -> str:
+        """See `Engine.rendered`."""
+        return render_prompt(self.tokenizer, prompt.messages, sampling.think)
+
     def generate(
         self, prompts: list[Prompt], sampling: Sampling, on_completion: OnCompletion | None = None
     ) -> list[Completion]:

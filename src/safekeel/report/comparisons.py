@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from safekeel.bench import metrics
@@ -26,15 +26,24 @@ def compare(evidence: Evidence, basket: Sequence[str]) -> list[dict[str, Any]]:
     before, after = evidence.before, evidence.after
     if before is None or after is None:
         return []
-    groups = {name: [name] for name in after.by_benchmark}
-    groups |= {name: members for name, members in evidence.pools().items() if members}
-    rows = [
-        _row(name, metric, *paired(before, after, members))
-        for name, members in groups.items()
-        if (items := after.group(*members))
-        for metric in metrics_for(items)
-        if metric.name in COMPARED and paired(before, after, members)[0]
-    ]
+    pools = {name: members for name, members in evidence.pools().items() if members}
+    return compare_evaluations(before, after, basket, pools)
+
+
+def compare_evaluations(
+    before: Evaluation, after: Evaluation, basket: Sequence[str], pools: Mapping[str, Sequence[str]]
+) -> list[dict[str, Any]]:
+    """A row per benchmark (and pool of benchmarks) and metric over the items that both have, capability last.
+
+    One family of p-values, adjusted by Holm's procedure.
+    """
+    groups: dict[str, Sequence[str]] = {name: [name] for name in after.by_benchmark}
+    rows = []
+    for name, members in (groups | dict(pools)).items():
+        items_before, items_after = paired(before, after, members)
+        for metric in metrics_for(items_before):
+            if metric.name in COMPARED:
+                rows.append(_row(name, metric, items_before, items_after))
     if capability := compare_capability(before, after, basket):
         rows.append(capability)
     told = [row for row in rows if row["p"] is not None]
@@ -78,7 +87,8 @@ def measure(items: Sequence[Item], metric: str, benchmark: str = "pooled") -> Sc
 
 
 def _row(benchmark: str, metric: Metric, before: list[Item], after: list[Item]) -> dict[str, Any]:
-    """A comparison by what is known, over the pairs that the metric is about. A share of which too little is known is None, as in its Score."""
+    """A comparison by what is known, over the pairs that the metric is about. A share of which too little is known is
+    None, as in its Score."""
     pairs = [(b, a) for b, a in zip(before, after, strict=True) if metric.applies(b)]
     before, after = [b for b, _ in pairs], [a for _, a in pairs]
     found = _paired(before, after, lambda item: metric.hit(item) is True, lambda item: metric.hit(item) is True)

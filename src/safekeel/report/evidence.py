@@ -117,8 +117,8 @@ def read_evidence(run_dir: Path) -> Evidence:
     return Evidence(
         run=str(_json(run_dir / "run.json", {}).get("run") or run_dir.resolve().name),
         run_dir=run_dir,
-        before=_evaluation(run_dir / BEFORE) if BEFORE in manifests else None,
-        after=_evaluation(run_dir / AFTER) if AFTER in manifests else None,
+        before=read_evaluation(run_dir / BEFORE) if BEFORE in manifests else None,
+        after=read_evaluation(run_dir / AFTER) if AFTER in manifests else None,
         families=_typed(run_dir / BEFORE / "families.json", _json(run_dir / BEFORE / "families.json", {}), _FAMILIES),
         candidates=_typed(run_dir / "30-select/candidates.json", selected.get("candidates"), _CANDIDATES),
         sft_metrics=_metrics(run_dir / "20-sft/metrics.jsonl"),
@@ -137,7 +137,12 @@ _ABLATION = TypeAdapter(dict[str, dict[str, float | None]])
 _SCORES = TypeAdapter(list[Score])
 
 
-def _evaluation(folder: Path) -> Evaluation:
+def read_evaluation(folder: Path) -> Evaluation:
+    """One finished evaluation folder.
+
+    Raises:
+        DataError: a file is missing or malformed, or the files do not belong together.
+    """
     prompts = read_jsonl(folder / "prompts.jsonl", Prompt)
     completions = read_jsonl(folder / "completions.jsonl", Completion)
     verdicts = read_jsonl(folder / "verdicts.jsonl", Verdict)

@@ -1,0 +1,14 @@
+"""Capability benchmarks through lm-eval. Nothing here imports lm-eval before a benchmark is used.
+
+Named apart: `mmlu`, `ceval`, `cmmlu`, `gsm8k`, `math500`, `cmath` are generative (the model may think, any engine);
+`mmlu-loglikelihood`, `ceval-loglikelihood`, `cmmlu-loglikelihood` are the community's ranking of options by
+log-likelihood (no thought, a local model). Their figures do not compare.
+"""
+
+from safekeel.bench.base import Benchmark
+from safekeel.bench.capability.benchmark import CEVAL, CMATH, CMMLU, GSM8K, MATH500, MMLU
+from safekeel.bench.capability.lmeval import TASKS
+
+CAPABILITY: tuple[Benchmark, ...] = (MMLU, CEVAL, CMMLU, GSM8K, MATH500, CMATH)
+
+__all__ = ["CAPABILITY", "TASKS"]

@@ -1,0 +1,155 @@
+"""`safekeel eval`, `score` and `compare`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from safekeel.commands.common import AsJson, DataDir, Out, say
+
+if TYPE_CHECKING:
+    from safekeel.bench.command import JudgeRequest
+
+JudgeName = Annotated[
+    str,
+    typer.Option("--judge", help="rules, linear, MODEL, or a panel of them. Items with a known answer need no judge."),
+]
+BaseUrl = Annotated[
+    list[str] | None, typer.Option("--base-url", help="Of an OpenAI-compatible endpoint; repeatable: balanced.")
+]
+KeyVariable = Annotated[
+    str | None, typer.Option("--api-key-env", metavar="NAME", help="Environment variable that holds the key.")
+]
+JudgeUrl = Annotated[list[str] | None, typer.Option("--judge-base-url", help="Endpoint of a judge that is a model.")]
+JudgeKeyVariable = Annotated[str | None, typer.Option("--judge-api-key-env", metavar="NAME")]
+JudgeCardFile = Annotated[
+    Path | None, typer.Option("--judge-card", help="Card of the judge, from `safekeel judge calibrate`.")
+]
+TestWords = Annotated[
+    Path | None, typer.Option("--test-words", help="Word list of nano items, if not the packaged one.")
+]
+
+
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(help="hf:PATH_OR_ID, vllm:PATH_OR_ID, api:NAME (with --base-url), scripted:FILE.")
+    ],
+    bench: Annotated[str, typer.Option("--bench", help="Comma-separated benchmark names.")],
+    out: Out,
+    base_url: BaseUrl = None,
+    api_key_env: KeyVariable = None,
+    judge: JudgeName = "linear",
+    judge_base_url: JudgeUrl = None,
+    judge_api_key_env: JudgeKeyVariable = None,
+    judge_card: JudgeCardFile = None,
+    samples: Annotated[int, typer.Option(min=1, help="Completions per prompt.")] = 1,
+    think: Annotated[str, typer.Option(help="default, none or forced.")] = "default",
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Default: the benchmark's own budget.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0.0, help="Default: 0; R1 models 0.6.")] = None,
+    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Default: 1; R1 models 0.95.")] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Folder with the endpoint's tokenizer; --think none and forced need it.")
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="What the endpoint serves, such as a checkpoint's hash: part of the cache key.")
+    ] = None,
+    timeout: Annotated[float | None, typer.Option(min=1.0, help="Seconds without a byte from the endpoint.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Requests in flight, over all endpoints.")] = None,
+    reuse: Annotated[list[Path] | None, typer.Option(help="Evaluation folder to take equal generations from.")] = None,
+    taxonomy: Annotated[str, typer.Option(help="Risk taxonomy of the slices.")] = "tc260",
+    limit: Annotated[int | None, typer.Option(min=1, help="N items of each benchmark, drawn with --seed.")] = None,
+    data_dir: DataDir = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    seed: int = 0,
+    test_words: TestWords = None,
+    as_json: AsJson = False,
+) -> None:
+    """Generate, judge and score a model on benchmarks."""
+    from safekeel.bench.command import EvalRequest, evaluate_model
+
+    request = EvalRequest(
+        model=model,
+        benches=tuple(name.strip() for name in bench.split(",") if name.strip()),
+        judge=_judge_request(judge, judge_base_url, judge_api_key_env, judge_card),
+        samples=samples,
+        think=think,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        limit=limit,
+        data_dir=data_dir,
+        seed=seed,
+        taxonomy=taxonomy,
+        test_words=test_words,
+        base_urls=tuple(base_url or ()),
+        api_key_env=api_key_env,
+        revision=revision,
+        tokenizer=tokenizer,
+        timeout=timeout,
+        concurrency=concurrency,
+        batch_size=batch_size,
+        reuse=tuple(reuse or ()),
+    )
+    _print_scores([row.model_dump() for row in evaluate_model(request, out, "safekeel eval", say)], as_json)
+
+
+def rescore(
+    folder: Annotated[Path, typer.Argument(help="An evaluation folder.")],
+    judge: JudgeName = "linear",
+    judge_base_url: JudgeUrl = None,
+    judge_api_key_env: JudgeKeyVariable = None,
+    judge_card: JudgeCardFile = None,
+    test_words: TestWords = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge and score stored completions again; the model is not called."""
+    from safekeel.bench.command import rescore_folder
+
+    request = _judge_request(judge, judge_base_url, judge_api_key_env, judge_card)
+    _print_scores([row.model_dump() for row in rescore_folder(folder, request, test_words)], as_json)
+
+
+def _judge_request(name: str, urls: list[str] | None, key_variable: str | None, card: Path | None) -> JudgeRequest:
+    from safekeel.bench.command import JudgeRequest
+
+    return JudgeRequest(name, tuple(urls or ()), key_variable, card=card)
+
+
+def _print_scores(rows: list[dict], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    typer.echo(
+        f"{'benchmark':<26}{'metric':<18}{'value':>7}  {'95% interval':<16}{'bounds':<16}{'n':>6}{'unscored':>10}"
+    )
+    for row in rows:
+        if row["slice"] == "all":
+            known = row["value"] is not None
+            value = f"{row['value']:.3f}" if known else "?"
+            interval = f"{row['low']:.3f}-{row['high']:.3f}" if known else "mostly unscored"
+            bounds = f"{row['bound_low']:.3f}-{row['bound_high']:.3f}"
+            mark = "" if row["headline"] else "  (judge without a card: no headline)"
+            typer.echo(
+                f"{row['benchmark']:<26}{row['metric']:<18}{value:>7}  {interval:<16}{bounds:<16}"
+                f"{row['num_items']:>6}{row['num_unscored']:>10}{mark}"
+            )
+
+
+def compare(
+    before: Annotated[Path, typer.Argument(help="Evaluation folder (or run folder) of the model before.")],
+    after: Annotated[Path, typer.Argument(help="That of the model after.")],
+    basket: Annotated[
+        str | None, typer.Option(help="Benchmarks of the capability loss; default: all of ability that both have.")
+    ] = None,
+    budget: Annotated[float, typer.Option(min=0.0, help="Allowed capability loss in percentage points.")] = 1.0,
+    as_json: AsJson = False,
+) -> None:
+    """Two models on the same items: differences with intervals, flips, and whether ability was kept."""
+    from safekeel.report.pairwise import as_text, compare_folders
+
+    names = [name.strip() for name in basket.split(",") if name.strip()] if basket else None
+    result = compare_folders(before, after, names, budget / 100)
+    typer.echo(json.dumps(result, ensure_ascii=False, indent=2) if as_json else as_text(result))

@@ -1,0 +1,1 @@
+"""Public data (`registry`, `fetch`), and the banks and templates that ship with SafeKeel."""
