@@ -52,7 +52,12 @@ def _write_s_eval(root: Path) -> None:
     for scale in ("small", "medium", "large", "full"):
         for lang in ("zh", "en"):
             base = [
-                {"traceid": f"b{i}", "risk_type": risk, "prompt": f"p\u2028{i}", "ext": json.dumps({"model": "base_risk"})}
+                {
+                    "traceid": f"b{i}",
+                    "risk_type": risk,
+                    "prompt": f"p\u2028{i}",
+                    "ext": json.dumps({"model": "base_risk"}),
+                }
                 for i, risk in enumerate(("Extremism", "Inappropriate_Suggestions", "Cybersecurity"))
             ]
             attack = [
@@ -82,7 +87,7 @@ def _write_chinese(root: Path) -> None:
     write(root, "flames/Flames_1k_Chinese.jsonl", jsonl(flames))
     for kind in KINDS:
         en = f"{kind}_en" if kind == KINDS[0] else f"{kind}_n"
-        write(root, f"xsafety/en/{en}.csv", f'{BOM}" one, {kind}",\r\ntwo\r\n'.replace('",', '"'))
+        write(root, f"xsafety/en/{en}.csv", f'{BOM}" one, {kind}",\r\ntwo,\r\n')  # an empty second column
         write(root, f"xsafety/zh/{kind}.csv", f"{BOM}一{kind}\n二\n")
 
 
@@ -119,7 +124,12 @@ def _write_english(root: Path) -> None:
 def _write_safetybench(root: Path) -> None:
     for part in ("zh", "en", "zh_subset"):
         questions = [
-            {"id": i, "options": ["是。", "否。", "也许"][: 2 + i % 2], "category": "Mental Health", "question": f"问{i}"}
+            {
+                "id": i,
+                "options": ["是。", "否。", "也许"][: 2 + i % 2],
+                "category": "Mental Health",
+                "question": f"问{i}",
+            }
             for i in range(4)
         ]
         answers = {str(i): {"category": "Mental Health", "answer": i % 2} for i in range(4)}

@@ -65,9 +65,9 @@ def render_prompt(
 
     Raises:
         DataError: the tokenizer has no chat template, the template rejects the messages, or the last one is the
-            assistant's.
+            assistant's (a guard's template reads such a conversation as data, so there it is right).
     """
-    if not messages or messages[-1].role == "assistant":
+    if not messages or (messages[-1].role == "assistant" and not reads_conversations(tokenizer)):
         raise DataError("A prompt must end with a user or system message; put text to continue in `prefix`.")
     _require_template(tokenizer)
     turns = [{"role": message.role, "content": message.content} for message in messages]
@@ -79,6 +79,12 @@ def render_prompt(
             f"The chat template rejects the roles {roles} ({type(error).__name__}: {error}); change the messages."
         ) from error
     return _with_thought(text, think) + prefix
+
+
+def reads_conversations(tokenizer: Tokenizer) -> bool:
+    """Whether a template puts a whole conversation into one task, as those of Qwen3Guard-Gen and Llama Guard 3 and 4
+    do: all of them list the categories under this line."""
+    return "BEGIN UNSAFE CONTENT CATEGORIES" in str(getattr(tokenizer, "chat_template", None))
 
 
 def think_state(rendered: str) -> ThinkState:

@@ -147,7 +147,7 @@ class Fetcher:
                 time.sleep(self.pause * attempt)
         raise EngineError(
             f"{url} could not be downloaded in {ATTEMPTS} attempts ({reason}). Check the network, name a mirror with "
-            "--github or --hub, or save the file from another machine at the place that `safekeel data list` names; "
+            "--github or --hub, or save the file from another machine where `safekeel data list --json` names it; "
             "run the command again to continue."
         )
 
@@ -156,12 +156,14 @@ class Fetcher:
         if data_set.gated and (token := os.environ.get(TOKEN_VARIABLE)):
             request.add_unredirected_header("Authorization", f"Bearer {token}")  # never sent on to another host
         with urllib.request.urlopen(request, timeout=IDLE_SECONDS) as answer, partial.open("wb") as out:
+            path = urllib.parse.unquote(urllib.parse.urlsplit(url).path)
             total, done = int(answer.headers.get("Content-Length") or 0), 0
             while chunk := answer.read(_CHUNK_BYTES):
                 out.write(chunk)
                 done += len(chunk)
                 if self.progress:
-                    self.progress(f"{data_set.name} (kB)", done // 1000, max(total, done) // 1000, 0.0)
+                    known = max(total, done + 1)  # an unknown length is always one byte ahead
+                    self.progress(f"{Path(path).name} (kB)", done // 1000, known // 1000, 0.0)
         if done < total:
             raise ConnectionError(f"the connection broke off after {done} of {total} bytes")
 

@@ -1,17 +1,17 @@
-"""A decoding loop for any transformers model with a plain KV cache: finished rows leave the batch, new ones take their
-place.
+"""A decoding loop for transformers models: rows that have ended leave the batch, and the next prompts take their place.
 
-`generate()` decodes a batch until its last row ends, copies the whole cache at every step to append one position, and
-builds the mask anew. Here the cache grows in place, and as soon as a quarter of the rows has ended, they are dropped and
-the next prompts join (left-padded, each row with its own positions). Greedy output is that of `generate()`.
+`generate()` decodes a batch until its longest row has ended, copies the whole cache at every step and builds the mask
+anew. Here the cache grows in place, and once a quarter of the rows has ended they are dropped and others join, padded on
+the left, each row with its own positions. Greedy output is that of `generate()` (tested on four models).
 
-Sampling is by row: a row's random numbers come from its own tokens, the seed and its sample number, so its text depends
-neither on the batch size nor on its neighbours (beyond rounding).
+A sampled row draws its random numbers from the seed, its prompt and its sample number alone, so that its text does not
+depend on the batch size or on what else is asked (up to rounding), and a run that continues after a kill gives the same.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -20,90 +20,172 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import DynamicCache, TemperatureLogitsWarper, TopPLogitsWarper
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers import TemperatureLogitsWarper, TopPLogitsWarper
+
+from safekeel.engines.growing_cache import growing_cache, join
 
 REFILL_SHARE = 0.25
-"""Share of ended rows at which the batch is rebuilt: less rebuilds too often (a rebuild costs about as much as a step),
-more decodes rows that nobody needs. 0.1 to 0.4 measured alike on nano."""
-GROWTH = 64
-"""Positions by which the cache's memory grows."""
+"""Share of ended rows at which a batch is rebuilt. A rebuild costs about two steps; 0.1 to 0.4 measured alike on nano."""
 
 
 @dataclass
 class Row:
-    """One completion to make. `tokens` = new tokens, the stop token included; `seconds` = its share of the steps."""
+    """One completion to make: at most `limit` new tokens after `ids`."""
 
     ids: list[int]
     limit: int
     sample: int = 0
     tokens: list[int] = field(default_factory=list)
+    """The new tokens, the stop token included."""
     seconds: float = 0.0
-    noise: Any = None
-
-
-class GrowingLayer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values (batch, heads, positions, size) as views of memory that is larger than needed."""
-
-    def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """Append positions in place."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-            self._memory = [key_states[:, :, :0], value_states[:, :, :0]]
-        length = self.get_seq_length()
-        end = length + key_states.shape[-2]
-        if end > self._memory[0].shape[-2]:
-            self._memory = [_enlarged(old[:, :, :length], end + GROWTH) for old in self._memory]
-        for memory, new in zip(self._memory, (key_states, value_states), strict=True):
-            memory[:, :, length:end] = new
-        self.keys, self.values = (memory[:, :, :end] for memory in self._memory)
-        return self.keys, self.values
-
-    def replace(self, keys: torch.Tensor, values: torch.Tensor, length: int) -> None:
-        """Take over memory whose first `length` positions are filled."""
-        if not self.is_initialized:
-            self.lazy_initialization(keys, values)
-        self._memory = [keys, values]
-        self.keys, self.values = keys[:, :, :length], values[:, :, :length]
-
-
-def supports(model: Any) -> bool:
-    """Whether the model's cache is plain keys and values in every layer, without windows or recurrent states."""
-    layers = DynamicCache(config=model.config).layers
-    return not getattr(model, "_is_stateful", False) and all(type(layer) is DynamicLayer for layer in layers)
+    """Its share of the time of the steps it took part in, so that rows add up."""
+    ended: bool = False
 
 
 class Decoder:
-    """Decodes rows, `batch_size` at a time."""
+    """Decodes any number of rows, at most `batch_size` together."""
 
     def __init__(
-        self,
-        model: Any,
-        stop_ids: frozenset[int],
-        pad_id: int,
-        batch_size: int,
-        temperature: float,
-        top_p: float,
-        seed: int,
+        self, model: Any, stop_ids: frozenset[int], pad_id: int, batch_size: int, temperature: float, top_p: float, seed: int
     ) -> None:
-        self.model, self.pad_id, self.batch_size, self.seed = model, pad_id, batch_size, seed
-        self.device = model.device
-        self.stop_ids = torch.tensor(sorted(stop_ids), device=self.device)
-        self.warpers: list[Any] = []
+        """
+        Args:
+            model: one that `growing_cache.supports` holds for, in evaluation mode.
+            temperature: 0 = greedy.
+        """
+        self.model, self.stop_ids, self.pad_id, self.batch_size, self.seed = model, stop_ids, pad_id, batch_size, seed
         self.greedy = temperature == 0
+        self.warpers: list[Any] = []
         if not self.greedy:
             self.warpers = [TemperatureLogitsWarper(temperature)] if temperature != 1 else []
             self.warpers += [TopPLogitsWarper(top_p)] if top_p < 1 else []
-        self.masks_4d = getattr(model.config, "_attn_implementation", None) == "sdpa"
+        self.noise: dict[int, np.random.Generator] = {}  # by id() of a row in the batch
+        self.mask_4d = getattr(model.config, "_attn_implementation", None) == "sdpa"  # saves building it at every step
 
-    @torch.inference_mode()
     def run(self, rows: Sequence[Row]) -> Iterator[Row]:
-        """Complete all rows; each is given out as soon as it has ended. Longest prompts should come first."""
+        """Complete all rows; each is given out when it has ended. Prompts of similar length should be neighbours."""
         waiting = deque(rows)
-        active: list[Row] = []
-        while waiting or active:
-            room = self.batch_size - len(active)
-            if not active or (waiting and room):
-                joining = [waiting.popleft() for _ in range(min(room, len(waiting)))]
-            ...
-            yield from ()
+        batch = _Batch()
+        while waiting or batch.rows:
+            alive = [row for row in batch.rows if not row.ended]
+            joining = [waiting.popleft() for _ in range(min(len(waiting), self.batch_size - len(alive)))]
+            if joining:
+                yield from self._timed(joining, self._rebuild, batch, joining)
+            elif len(alive) < len(batch.rows):
+                self._rebuild(batch, [])
+            while batch.rows and batch.num_ended() <= REFILL_SHARE * len(batch.rows):
+                yield from self._timed([row for row in batch.rows if not row.ended], self._step, batch)
+
+    def _timed(self, working: list[Row], work: Any, *arguments: Any) -> Iterator[Row]:
+        """Do the work, charge it to the rows it was for, and give out those that have ended by it."""
+        started = time.perf_counter()
+        with torch.inference_mode():
+            work(*arguments)
+        share = (time.perf_counter() - started) / len(working)
+        for row in working:
+            row.seconds += share
+            if row.ended:
+                self.noise.pop(id(row), None)
+                yield row
+
+    def _step(self, batch: _Batch) -> None:
+        """One more token for every row of the batch (for ended ones, one that nobody reads)."""
+        batch.mask = torch.nn.functional.pad(batch.mask, (0, 1), value=True)
+        mask = batch.mask[:, None, None, :] if self.mask_4d else batch.mask.long()
+        logits = self._forward(batch.newest[:, None], mask, batch.positions[:, None], batch.cache)
+        batch.newest = self._choose(logits, batch.rows)
+        batch.positions += 1
+
+    def _rebuild(self, batch: _Batch, joining: list[Row]) -> None:
+        """Drop the rows that have ended; read the prompts of those that join, which gives their first tokens."""
+        kept = [place for place, row in enumerate(batch.rows) if not row.ended]
+        fresh = self._read(joining) if joining else None
+        if not kept:
+            batch.become(fresh)
+        else:
+            batch.keep(kept, fresh)
+
+    def _read(self, rows: list[Row]) -> _Batch:
+        device, width = self.model.device, max(len(row.ids) for row in rows)
+        ids = torch.tensor([[self.pad_id] * (width - len(row.ids)) + row.ids for row in rows], device=device)
+        lengths = torch.tensor([len(row.ids) for row in rows], device=device)
+        mask = torch.arange(width, device=device) >= (width - lengths)[:, None]
+        positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
+        cache = growing_cache()
+        logits = self._forward(ids, mask.long(), positions, cache)
+        return _Batch(rows, cache, mask, self._choose(logits, rows), lengths)
+
+    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> torch.Tensor:
+        """Logits (batch, vocabulary) after the last position."""
+        output = self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits: torch.Tensor = output.logits[:, -1].float()
+        return logits
+
+    def _choose(self, logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
+        """The next token of every row, (batch,); those that count are noted in the rows."""
+        chosen = logits.argmax(-1) if self.greedy else self._draw(logits, rows)
+        for row, token in zip(rows, chosen.tolist(), strict=True):
+            if not row.ended:
+                row.tokens.append(token)
+                row.ended = token in self.stop_ids or len(row.tokens) == row.limit
+        return chosen
+
+    def _draw(self, logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
+        for warper in self.warpers:
+            logits = warper(None, logits)
+        mass = logits.double().softmax(-1).cumsum(-1)
+        drawn = torch.tensor([[self._random(row)] for row in rows], dtype=torch.float64).to(mass.device)
+        return torch.searchsorted(mass, drawn * mass[:, -1:], right=True).squeeze(-1).clamp(max=mass.shape[-1] - 1)
+
+    def _random(self, row: Row) -> float:
+        if row.ended:
+            return 0.0
+        if id(row) not in self.noise:
+            origin = json.dumps([self.seed, row.sample, row.ids]).encode()
+            key = int.from_bytes(hashlib.sha256(origin).digest()[:16], "big")
+            self.noise[id(row)] = np.random.Generator(np.random.Philox(key=key))
+        return self.noise[id(row)].random()
+
+
+@dataclass
+class _Batch:
+    """The rows that are decoded together. `mask` (batch, positions) says which cached positions hold a token of the row;
+    `newest` and `positions` (batch,) are the token to feed next and its position."""
+
+    rows: list[Row] = field(default_factory=list)
+    cache: Any = None
+    mask: Any = None
+    newest: Any = None
+    positions: Any = None
+
+    def num_ended(self) -> int:
+        return sum(row.ended for row in self.rows)
+
+    def become(self, other: _Batch | None) -> None:
+        other = other or _Batch()
+        self.rows, self.cache, self.mask = list(other.rows), other.cache, other.mask
+        self.newest, self.positions = other.newest, other.positions
+
+    def keep(self, kept: list[int], fresh: _Batch | None) -> None:
+        """Only the rows at these places, without positions that none of them uses; then the fresh ones."""
+        places = torch.tensor(kept, device=self.mask.device)
+        mask = self.mask[places]
+        start = int(mask.any(0).int().argmax())
+        self.cache = join(self.cache, places, start, fresh.cache if fresh else None)
+        self.rows = [self.rows[place] for place in kept]
+        mask, self.newest, self.positions = mask[:, start:], self.newest[places], self.positions[places]
+        if fresh is not None:
+            total = max(mask.shape[1], fresh.mask.shape[1])
+            pad = torch.nn.functional.pad
+            mask = torch.cat([pad(part, (total - part.shape[1], 0), value=False) for part in (mask, fresh.mask)])
+            self.newest = torch.cat([self.newest, fresh.newest])
+            self.positions = torch.cat([self.positions, fresh.positions])
+            self.rows += fresh.rows
+        self.mask = mask

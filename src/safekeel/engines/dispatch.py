@@ -1,6 +1,7 @@
 """Keeps a fixed number of requests in flight until every row exists.
 
-Workers pull: one that has its reply sends the next request at once. No batches, no ticks, no task per waiting request.
+Workers pull: one that has its reply sends the next request at once, before that reply is even read; reading, writing
+and judging a row happen when nothing is to be sent. No batches, no ticks, no task per waiting request.
 A row that must be asked again waits aside, without a worker, and goes first when its time comes.
 """
 
@@ -14,10 +15,12 @@ from dataclasses import dataclass, field
 
 from safekeel.engines.base import error_row
 from safekeel.engines.endpoint import Endpoint, least_busy
-from safekeel.engines.exchange import Answered, Exchange, Failed, Outcome, Refused, Rejected, Request
+from safekeel.engines.exchange import Answered, Arrived, Exchange, Failed, Outcome, Refused, Rejected, Request
 from safekeel.errors import EngineError
 from safekeel.records import Completion
 
+READ_IN_A_TURN = 4
+"""Replies read in one turn of the event loop, about a millisecond with rules as judge."""
 MAX_FAILURES = 5
 """Requests per row that may fail. At 3% of faults, one row in 40 million gets an error."""
 MAX_REFUSALS = 30
@@ -55,6 +58,8 @@ class Dispatch:
     """Seconds without any living endpoint after which the run stops."""
     on_row: Callable[[Job, Completion], None]
     _ready: deque[Job] = field(default_factory=deque)
+    _unread: deque[tuple[Job, Request, Endpoint, Arrived]] = field(default_factory=deque)
+    _reading: bool = False
     _workers: set[asyncio.Task[None]] = field(default_factory=set)
     _missing: int = 0
     _random: random.Random = field(default_factory=random.Random)
@@ -76,6 +81,9 @@ class Dispatch:
         self._fill()
         try:
             await self._finished
+        except (EngineError, asyncio.CancelledError):
+            self._hand_over()
+            raise
         finally:
             for worker in self._workers:
                 worker.cancel()
@@ -104,10 +112,10 @@ class Dispatch:
         return self._ready.popleft(), endpoint
 
     async def _work(self, job: Job, endpoint: Endpoint) -> None:
-        """Send, settle, and go on with the next job in the same breath, until there is none."""
+        """Ask, and go on with the next job in the same breath, until there is none; replies are read meanwhile."""
         taken: tuple[Job, Endpoint] | None = (job, endpoint)
         while taken:
-            await self._send(*taken)
+            await self._ask(*taken)
             taken = self._take()
             self._fill()  # the limit may have grown
 
@@ -116,14 +124,46 @@ class Dispatch:
         if not (self._finished.done() or worker.cancelled()) and (error := worker.exception()) is not None:
             self._finished.set_exception(error)
 
-    async def _send(self, job: Job, endpoint: Endpoint) -> None:
+    async def _ask(self, job: Job, endpoint: Endpoint) -> None:
         window, request = endpoint.limiter.window, job.make()
         try:
             outcome = await self.exchange.ask(endpoint, request)
         finally:
             endpoint.in_flight -= 1
         endpoint.limiter.answered(window, isinstance(outcome, Refused))
-        self._settle(job, request, endpoint, outcome)
+        if not isinstance(outcome, Arrived):
+            self._settle(job, request, endpoint, outcome)
+            return
+        self._unread.append((job, request, endpoint, outcome))
+        if not self._reading:
+            self._reading = True
+            self._loop.call_soon(self._read)
+        elif len(self._unread) > self.concurrency:  # reading cannot keep up: then sending waits
+            self._settle_next()
+
+    def _read(self) -> None:
+        """Read a few of the replies that are there, then let the loop send and receive."""
+        try:
+            for _ in range(min(READ_IN_A_TURN, len(self._unread))):
+                self._settle_next()
+        except Exception as error:  # as of a worker; `on_row` is the caller's code
+            if not self._finished.done():
+                self._finished.set_exception(error)
+            return
+        self._reading = bool(self._unread)
+        if self._reading:
+            self._loop.call_soon(self._read)
+
+    def _settle_next(self) -> None:
+        job, request, endpoint, arrived = self._unread.popleft()
+        self._settle(job, request, endpoint, self.exchange.read(arrived, request.asked))
+
+    def _hand_over(self) -> None:
+        """The run ends early: replies that are there are rows all the same."""
+        while self._unread:
+            job, request, _, arrived = self._unread.popleft()
+            if isinstance(outcome := self.exchange.read(arrived, request.asked), Answered):
+                self.on_row(job, outcome.row)
 
     def _settle(self, job: Job, request: Request, endpoint: Endpoint, outcome: Outcome) -> None:
         if isinstance(outcome, Answered):
@@ -192,7 +232,8 @@ class Dispatch:
         self._fill()
 
     def _backoff(self, times: int) -> float:
-        return min(LAST_WAIT, FIRST_WAIT * 2 ** (times - 1)) * self._random.uniform(0.5, 1.0)
+        wait: float = min(LAST_WAIT, FIRST_WAIT * 2 ** (times - 1))
+        return wait * self._random.uniform(0.5, 1.0)
 
     def _give_up(self, job: Job, request: Request, reason: str) -> None:
         asked = request.asked
@@ -201,5 +242,5 @@ class Dispatch:
     def _keep(self, job: Job, row: Completion) -> None:
         self.on_row(job, row)
         self._missing -= 1
-        if not self._missing:
+        if not self._missing and not self._finished.done():
             self._finished.set_result(None)

@@ -41,6 +41,14 @@ SECRET_LENGTH = 16
 
 
 @dataclass(frozen=True, slots=True)
+class Arrived:
+    """A reply with status 200, not yet read (`Exchange.read`); `seconds` since it was asked for."""
+
+    body: bytes
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """A whole reply."""
 
@@ -111,7 +119,7 @@ class Exchange:
     async def __aexit__(self, *exception: object) -> None:
         await self._session.close()
 
-    async def ask(self, endpoint: Endpoint, request: Request) -> Outcome:
+    async def ask(self, endpoint: Endpoint, request: Request) -> Arrived | Refused | Failed | Rejected:
         """Send one request and wait for the whole reply.
 
         Raises:
@@ -130,18 +138,22 @@ class Exchange:
         except (aiohttp.ClientError, OSError) as error:
             return Failed(self._clean(f"broken connection to {endpoint.base_url} ({type(error).__name__}: {error})"))
         if response.status == 200:
-            return self._read(reply, request.asked, clock() - started)
+            return Arrived(reply, clock() - started)
         return await self._refusal(endpoint, response, reply)
 
-    def _read(self, reply: bytes, asked: Asked, seconds: float) -> Outcome:
-        if self._secret and self._secret in reply:  # a server that echoes its request headers into a text
-            reply = reply.replace(self._secret, b"[key]")
+    def read(self, arrived: Arrived, asked: Asked) -> Answered | Failed:
+        """The row of a reply, if it is whole."""
+        body = arrived.body
+        if self._secret and self._secret in body:  # a server that echoes its request headers into a text
+            body = body.replace(self._secret, b"[key]")
         try:
-            return Answered(read_reply(reply, asked, seconds))
+            return Answered(read_reply(body, asked, arrived.seconds))
         except MalformedReplyError as error:
             return Failed(self._clean(str(error)))
 
-    async def _refusal(self, endpoint: Endpoint, response: aiohttp.ClientResponse, reply: bytes) -> Outcome:
+    async def _refusal(
+        self, endpoint: Endpoint, response: aiohttp.ClientResponse, reply: bytes
+    ) -> Refused | Failed | Rejected:
         status = response.status
         reason = f"HTTP {status}: {error_message(reply, self._key) or response.reason or 'no message'}"
         if status in BUSY:

@@ -25,7 +25,7 @@ tokenizer on our Chinese README), so both, a rubric and 2,048 tokens of reply fi
 _CODE_LENGTH = 16  # hex digits
 _TAG_LENGTH = 80  # longer than any special token in use (Llama 4's reserved ones have about 40)
 
-# <|im_end|> <｜Assistant｜> </think> <s> <start_of_turn> <reserved_106>, and any other tag: tokens of next year as well.
+# <|im_end|> <｜Assistant｜> </think> <s> <start_of_turn> <reserved_106>, and any other tag: tokens to come as well.
 _TAG = re.compile(rf"<([^<>\s]{{1,{_TAG_LENGTH}}})>")
 # What guards' templates put around the conversation; it holds spaces.
 _MARK = re.compile(rf"<((?:BEGIN|END)\b[^<>\n]{{1,{_TAG_LENGTH}}})>", re.IGNORECASE)

@@ -120,7 +120,8 @@ def _notes(folders: Sequence[Path], before: Evaluation, after: Evaluation) -> li
 def as_text(result: dict[str, Any]) -> str:
     """The comparison for a terminal."""
     lines = [f"before  {result['before']}", f"after   {result['after']}", ""]
-    lines.append(f"{'benchmark':<26}{'metric':<18}{'before':>8}{'after':>8}{'diff':>8}  95% interval   {'p':>9}{'n':>7}")
+    names = f"{'benchmark':<26}{'metric':<18}{'before':>8}{'after':>8}{'diff':>8}"
+    lines.append(f"{names}  95% interval   {'p':>9}{'n':>7}")
     shown = [*result["rows"], *([result["capability"]] if result["capability"] else [])]
     for row in shown:
         interval = "" if row["low"] is None else f"{points(row['low'])} to {points(row['high'])}"

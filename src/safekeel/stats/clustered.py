@@ -26,7 +26,7 @@ class Rate(NamedTuple):
 
 
 def clustered_rate(hits: Sequence[bool], clusters: Sequence[Hashable] | None = None, confidence: float = 0.95) -> Rate:
-    """Wilson's interval on the effective number of items (`design_effect`).
+    """Wilson's interval on the effective number of items (`cluster_effect`).
 
     With few clusters the variance between them is itself uncertain; the effective number is then reduced as by Korn
     and Graubard (1998, Survey Methodology 24:193-201): by the squared ratio of the normal to the t quantile with

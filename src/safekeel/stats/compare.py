@@ -11,16 +11,20 @@ their pairs count as `effective_n` pairs (a design effect from the variance betw
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from scipy import optimize, stats
 
 from safekeel.stats.intervals import Interval, normal_quantile
 
 LossVerdict = Literal["PASS", "BREACH", "INCONCLUSIVE"]
+_PRIOR_CLUSTERS = 0.25
+"""Weight of an imagined cluster that changes as a whole. Where few clusters change, how the changes cluster is mostly
+luck: without this, a true rate of 2% in 50 clusters of 10 that move together was covered in 73% of simulations, with it
+in 96%; a smaller weight leaves cells of the grid of `benchmarks/coverage.py` below 93%."""
 _STEP = 1e-10  # off the point estimate, where the score equation can have a root that is no end of the interval
 
 
@@ -124,19 +128,21 @@ def design_effect(changes: Sequence[float], clusters: Sequence[Hashable]) -> flo
     """How many times the variance of the mean change is that of independent items; at least 1.
 
     Without any change nothing is known about how changes cluster, so the worst is assumed: a cluster changes as a
-    whole (Kish's design effect, the size-weighted mean cluster size).
+    whole (Kish's design effect, the size-weighted mean cluster size). With changes in few clusters little is known:
+    the estimate is drawn towards that worst by `_PRIOR_CLUSTERS`.
     """
-    groups: dict[Hashable, list[float]] = defaultdict(list)
-    for change, cluster in zip(changes, clusters, strict=True):
-        groups[cluster].append(change)
-    whole = sum(len(group) ** 2 for group in groups.values()) / len(changes)
-    mean = sum(changes) / len(changes)
-    within = sum((change - mean) ** 2 for change in changes)
-    if within == 0 or len(groups) == 1:
+    place: dict[Hashable, int] = {}
+    owners = np.array([place.setdefault(cluster, len(place)) for cluster in clusters])
+    values, sizes = np.asarray(changes, dtype=float), np.bincount(owners).astype(float)
+    num, num_clusters, whole = len(values), len(sizes), float((sizes**2).sum() / len(values))
+    mean = values.mean()
+    within = float(((values - mean) ** 2).sum())
+    if within == 0 or num_clusters == 1:
         return whole
-    between = sum((sum(group) - len(group) * mean) ** 2 for group in groups.values())
-    bessel = len(groups) / (len(groups) - 1) * (len(changes) - 1) / len(changes)  # of clusters over that of items
-    return max(1.0, between / within * bessel)
+    bessel = num_clusters / (num_clusters - 1) * (num - 1) / num  # of clusters over that of items
+    between = float(((np.bincount(owners, weights=values) - sizes * mean) ** 2).sum()) * bessel
+    prior = _PRIOR_CLUSTERS * whole
+    return max(1.0, (between + prior * whole) / (within + prior))
 
 
 def _p_value(only_before: int, only_after: int, effect: float) -> float:
