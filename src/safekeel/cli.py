@@ -52,12 +52,20 @@ def run_loop(
         str | None, typer.Option("--force", metavar="STAGE", help="Redo this stage and what depends on it.")
     ] = None,
 ) -> None:
-    """The whole loop: base, evaluation, corpus, SFT, selection, RL, evaluation, report."""
+    """The whole loop: base, evaluation, corpus, SFT, selection, RL, evaluation, report; or an evaluation recipe."""
     from safekeel.config import load_recipe
+    from safekeel.evaluations import EvaluationRecipe, is_evaluation, run_evaluations
+
+    tables = load_recipe(recipe or "nano", overrides or [])
+    if is_evaluation(tables):
+        if force is not None:
+            raise UsageError(f"--force {force}: {recipe} has no stages; delete the folder of an evaluation to redo it.")
+        for path in run_evaluations(EvaluationRecipe.resolve(tables), out, "safekeel run", say):
+            typer.echo(str(path))
+        return
     from safekeel.pipeline import Pipeline, Recipe
 
-    resolved = Recipe.resolve(load_recipe(recipe or "nano", overrides or []))
-    Pipeline(resolved, out, "safekeel run", say, force).run()
+    Pipeline(Recipe.resolve(tables), out, "safekeel run", say, force).run()
     card = json.loads((out / "90-report/card.json").read_text("utf-8"))
     typer.echo(f"{card['gate']['verdict']}  ·  report: {out / '90-report/report.html'}")
 
@@ -89,9 +97,14 @@ def report(
     run_dir: Annotated[Path, typer.Argument(help="A run folder.")],
     out: Annotated[Path | None, typer.Option("--out", help="Default: RUN/90-report.")] = None,
 ) -> None:
-    """Write card.json, report.md and report.html from a run's artefacts alone."""
+    """Write card.json, report.md and report.html from a run's artefacts alone; of an evaluation, its TC260 page."""
+    from safekeel.report.compliance import render_compliance
     from safekeel.report.render import render
 
+    if (run_dir / "scores.json").exists():
+        render_compliance(run_dir, out or run_dir)
+        typer.echo(str((out or run_dir) / "tc260.html"))
+        return
     target = out or run_dir / "90-report"
     render(run_dir, target)
     typer.echo(str(target / "report.html"))

@@ -6,11 +6,11 @@ import pytest
 
 from safekeel.chat import split_completion
 from safekeel.judges import choices
-from safekeel.judges.options import OptionsGrader
+from safekeel.judges.options import OptionsJudge
 from safekeel.records import Completion, Message, Prompt, Verdict
 
 OPTIONS = {"A": "是", "B": "否", "C": "不确定"}
-GRADER = OptionsGrader()
+GRADER = OptionsJudge()
 
 
 def prompt(target: str | None = "B", expect: str = "choose", options: dict | None = OPTIONS) -> Prompt:
@@ -91,8 +91,8 @@ def test_other_items_are_unscored(of: dict) -> None:
 
 
 def test_the_version_is_that_of_the_cues(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert OptionsGrader().version == GRADER.version
+    assert OptionsJudge().version == GRADER.version
     changed = choices.cue_table()
     changed["statement"]["tag"] = "<final>"
     monkeypatch.setattr("safekeel.judges.options.cue_table", lambda: changed)
-    assert OptionsGrader().version != GRADER.version
+    assert OptionsJudge().version != GRADER.version

@@ -4,15 +4,33 @@ from __future__ import annotations
 
 import pytest
 
+from safekeel.bench.safety import BENCHMARKS
 from safekeel.config import load_recipe, recipe_names
 from safekeel.errors import ConfigError
+from safekeel.evaluations import EvaluationRecipe, is_evaluation
 from safekeel.pipeline import Recipe
 from tests.helpers import TINY
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipe_resolves(name: str) -> None:
-    assert Recipe.resolve(load_recipe(name, []))
+    needed = ["model.name=api:x"] if name == "tc260-selfcheck" else []
+    tables = load_recipe(name, needed)
+    assert EvaluationRecipe.resolve(tables) if is_evaluation(tables) else Recipe.resolve(tables)
+
+
+def test_an_evaluation_recipe_without_a_model_says_how_to_name_one() -> None:
+    with pytest.raises(ConfigError, match=r"model\.name"):
+        EvaluationRecipe.resolve(load_recipe("tc260-selfcheck", []))
+    with pytest.raises(ConfigError, match=r"Qwen-1\.5B"):
+        EvaluationRecipe.resolve(load_recipe("distillation-pairs", ['pairs.only=["Qwen-1.5"]']))
+
+
+def test_every_benchmark_of_a_recipe_exists() -> None:
+    for name in recipe_names():
+        tables = load_recipe(name, [])
+        for bench in tables.get("evaluation", {}).get("benches", []):
+            assert BENCHMARKS.get(bench)
 
 
 def test_tiny_overrides_resolve() -> None:

@@ -221,7 +221,7 @@ def read_lock(root: Path) -> dict[str, Any]:
             return dict(lock)
     except (ValueError, AttributeError, TypeError):
         pass
-    raise DataError(f"{path} is no lock file of SafeKeel. Delete it; the files that it vouched for then count as unpinned.")
+    raise DataError(f"{path} is no lock file of SafeKeel. Delete it; the files it vouched for then count as unpinned.")
 
 
 def git_blob_id(path: Path) -> str:

@@ -1,11 +1,11 @@
 """A decoding loop for transformers models: rows that have ended leave the batch, and the next prompts take their place.
 
 `generate()` decodes a batch until its longest row has ended, copies the whole cache at every step and builds the mask
-anew. Here the cache grows in place, and once a quarter of the rows has ended they are dropped and others join, padded on
-the left, each row with its own positions. Greedy output is that of `generate()` (tested on four models).
+anew. Here the cache grows in place, and once a quarter of the rows has ended they are dropped and others join, padded
+on the left, each row with its own positions. Greedy output is that of `generate()` (tested on four models).
 
 A sampled row draws its random numbers from the seed, its prompt and its sample number alone, so that its text does not
-depend on the batch size or on what else is asked (up to rounding), and a run that continues after a kill gives the same.
+depend on the batch size or on what else is asked (up to rounding), and a run that continues gives the same text.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 from safekeel.engines.growing_cache import growing_cache, join
 
 REFILL_SHARE = 0.25
-"""Share of ended rows at which a batch is rebuilt. A rebuild costs about two steps; 0.1 to 0.4 measured alike on nano."""
+"""Share of ended rows at which a batch is rebuilt. A rebuild costs about two steps; see `benchmarks/local_eval.py`."""
 
 
 @dataclass
@@ -46,7 +46,14 @@ class Decoder:
     """Decodes any number of rows, at most `batch_size` together."""
 
     def __init__(
-        self, model: Any, stop_ids: frozenset[int], pad_id: int, batch_size: int, temperature: float, top_p: float, seed: int
+        self,
+        model: Any,
+        stop_ids: frozenset[int],
+        pad_id: int,
+        batch_size: int,
+        temperature: float,
+        top_p: float,
+        seed: int,
     ) -> None:
         """
         Args:
@@ -156,8 +163,8 @@ class Decoder:
 
 @dataclass
 class _Batch:
-    """The rows that are decoded together. `mask` (batch, positions) says which cached positions hold a token of the row;
-    `newest` and `positions` (batch,) are the token to feed next and its position."""
+    """The rows that are decoded together. `mask` (batch, positions) says which cached positions hold a token of the
+    row; `newest` and `positions` (batch,) are the token to feed next and its position."""
 
     rows: list[Row] = field(default_factory=list)
     cache: Any = None

@@ -17,6 +17,8 @@ GROWTH = 64
 class GrowingLayer(DynamicLayer):
     """Keys and values of one layer, (batch, heads, positions, size), as views of memory that is larger than needed."""
 
+    _memory: list[torch.Tensor]
+
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 from safekeel.chat import can_think, load_tokenizer, prompt_ids, render_prompt, split_completion, think_state
 from safekeel.engines.base import OnCompletion, Sampling, error_row
+from safekeel.engines.decoding import Decoder, Row
 from safekeel.errors import EngineError, SafeKeelError
 from safekeel.files import sha256_file
 from safekeel.records import Completion, Prompt
@@ -120,9 +119,8 @@ class HfEngine:
             if job.limit < 1:
                 reason = f"the prompt has {len(job.ids)} tokens, the model's window {self.window}; shorten it."
                 done(job.index, error_row(job.prompt, job.sample, self.name, reason, len(job.ids)))
-        for number, batch in enumerate(self._batches([job for job in jobs if job.limit >= 1])):
-            for job, row in zip(batch, self._complete(batch, sampling, sampling.seed + number), strict=True):
-                done(job.index, row)
+        for job, row in self._complete([job for job in jobs if job.limit >= 1], sampling):
+            done(job.index, row)
         return [rows[index] for index in range(len(jobs))]
 
     def _jobs(self, prompts: list[Prompt], sampling: Sampling) -> list[_Job]:
@@ -136,47 +134,25 @@ class HfEngine:
                 jobs.append(_Job(len(jobs), prompt, sample, ids, limit, state == "open", answer_only))
         return jobs
 
-    def _batches(self, jobs: list[_Job]) -> Iterator[list[_Job]]:
-        """Similar lengths together, longest first (memory runs out at once or never); one limit per batch."""
-        ordered = sorted(jobs, key=lambda job: (-job.limit, -len(job.ids)))
-        for _, group in groupby(ordered, key=lambda job: job.limit):
-            alike = list(group)
-            for start in range(0, len(alike), self.batch_size):
-                yield alike[start : start + self.batch_size]
-
-    def _complete(self, batch: list[_Job], sampling: Sampling, seed: int) -> list[Completion]:
-        started = time.perf_counter()
-        generated = self._new_tokens([job.ids for job in batch], batch[0].limit, sampling, seed)
-        seconds = (time.perf_counter() - started) / len(batch)
-        return [self._row(job, tokens, seconds) for job, tokens in zip(batch, generated, strict=True)]
-
-    def _new_tokens(self, prompts: list[list[int]], limit: int, sampling: Sampling, seed: int) -> list[list[int]]:
-        """Up to `limit` new tokens per prompt, each row up to and with its stop token."""
-        width = max(map(len, prompts))
-        padded = torch.tensor([[self.pad_id] * (width - len(ids)) + ids for ids in prompts], device=self.device)
-        mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=self.device)
-        drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}  # unset, top_k would be 50
-        config = GenerationConfig(
-            max_new_tokens=limit,
-            do_sample=sampling.temperature > 0,
-            eos_token_id=sorted(self.stop_ids),
-            pad_token_id=self.pad_id,
-            use_cache=True,
-            **(drawn if sampling.temperature > 0 else {}),
+    def _complete(self, jobs: list[_Job], sampling: Sampling) -> Iterator[tuple[_Job, Completion]]:
+        """Similar lengths together, longest first: memory runs out at once or never."""
+        ordered = sorted(jobs, key=lambda job: -len(job.ids))
+        rows = [Row(job.ids, job.limit, job.sample) for job in ordered]
+        job_of = {id(row): job for row, job in zip(rows, ordered, strict=True)}
+        decoder = Decoder(
+            self.model, self.stop_ids, self.pad_id, self.batch_size, sampling.temperature, sampling.top_p, sampling.seed
         )
         try:
-            with _quiet(), _seeded(seed, self.device), torch.inference_mode():
-                output = self.model.generate(padded, attention_mask=mask, generation_config=config)
+            with _quiet():
+                for row in decoder.run(rows):
+                    job = job_of[id(row)]
+                    yield job, self._row(job, row.tokens, row.seconds)
         except torch.OutOfMemoryError as error:
             raise EngineError(
-                f"{self.name} ran out of memory with {len(prompts)} prompts of up to {width} tokens and {limit} new "
-                "ones; lower the batch size (--batch-size) or max_tokens. Finished rows are kept."
+                f"{self.name} ran out of memory with {self.batch_size} prompts of up to {len(ordered[0].ids)} tokens "
+                f"and {sampling.max_tokens} new ones; lower the batch size (--batch-size) or max_tokens. Finished rows "
+                "are kept."
             ) from error
-        return [self._until_stop(row) for row in output[:, width:].tolist()]
-
-    def _until_stop(self, tokens: list[int]) -> list[int]:
-        end = next((index for index, token in enumerate(tokens) if token in self.stop_ids), len(tokens))
-        return tokens[: end + 1]
 
     def _row(self, job: _Job, tokens: list[int], seconds: float) -> Completion:
         """`seconds` is the row's share of its batch, so that rows add up; the stop token counts as a token."""

@@ -16,7 +16,7 @@ from safekeel.records import Completion, LabelSource, Prompt, Verdict
 LOGIC = 1  # raise when code here or in `choices` changes a label; cue changes are hashed by themselves
 
 
-class OptionsGrader(OneByOne):
+class OptionsJudge(OneByOne):
     """Compares the chosen letter with the key."""
 
     name = "options"

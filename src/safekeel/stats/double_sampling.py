@@ -57,7 +57,9 @@ def pooled(strata: Sequence[Stratum], at_least: int = 2) -> list[Stratum]:
     return todo
 
 
-def corrected_rate(strata: Sequence[Stratum], confidence: float = 0.95, effect: float = 1.0) -> Corrected:
+def corrected_rate(
+    strata: Sequence[Stratum], confidence: float = 0.95, effect: float = 1.0, run_effect: float = 1.0
+) -> Corrected:
     """The rate among all rows of the run and its interval, as of the prompts that these rows are a sample of.
 
     Interval: the strata's Wilson intervals combined by MOVER (as Yan and Su 2010, Statistics in Biopharmaceutical
@@ -65,13 +67,14 @@ def corrected_rate(strata: Sequence[Stratum], confidence: float = 0.95, effect: 
     rows are a sample themselves (Cochran 1977, Sampling Techniques, section 12.2).
 
     Args:
-        effect: by how much items that share a cluster shrink the sample (`cluster_effect`); 1 = independent rows.
+        effect: by how much items that share a cluster shrink the labelled sample (`cluster_effect`); 1 = independent.
+        run_effect: the same for all rows of the run.
 
     Raises:
         ValueError: nothing is labelled, or an effect below 1.
     """
-    if effect < 1:
-        raise ValueError(f"got an effect of {effect}, expected at least 1.")
+    if min(effect, run_effect) < 1:
+        raise ValueError(f"got the effects {effect} and {run_effect}, expected at least 1.")
     used = pooled(strata)
     num, num_labelled = sum(s.size for s in used), sum(s.num_labelled for s in used)
     shares = [s.num_hits / s.num_labelled for s in used]
@@ -83,7 +86,7 @@ def corrected_rate(strata: Sequence[Stratum], confidence: float = 0.95, effect: 
         below += (s.size / num) ** 2 * (share - low) ** 2
         above += (s.size / num) ** 2 * (high - share) ** 2
     between = _between(used, shares, value, num)
-    first = z * z * effect * between / num
+    first = z * z * run_effect * between / num
     low, high = value - math.sqrt(below + first), value + math.sqrt(above + first)
     plain = value * (1 - value) / num_labelled
     variance = sum((s.size / num) ** 2 * p * (1 - p) / s.num_labelled for s, p in zip(used, shares, strict=True))

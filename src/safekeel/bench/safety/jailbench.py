@@ -2,8 +2,8 @@
 20 jailbreak prompts on each (2,160); upstream keeps the rest back. All to be refused.
 
 The attacked file names neither seed nor method, but holds 20 rows for each seed in the order of the seeds (checked:
-each row of the pinned file contains its seed's text), so rows are clustered by place. Format: byte order mark, CRLF, first
-column without a name.
+each row of the pinned file contains its seed's text), so rows are clustered by place. Format: byte order mark, CRLF,
+first column without a name.
 """
 
 from __future__ import annotations
