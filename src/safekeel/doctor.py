@@ -22,6 +22,7 @@ from safekeel.bench.base import DATA_VARIABLE
 Status = Literal["ok", "missing", "wrong"]
 EXTRAS = {
     "train": "local models: `safekeel run`, the hf engine, SFT, GRPO, nano build",
+    "capability": "benchmarks of ability through lm-eval: mmlu, gsm8k, ceval, cmmlu, math500, cmath",
     "vllm": "the vllm engine: fast generation on a CUDA machine",
     "dev": "tests, style and type checks",
 }

@@ -42,6 +42,7 @@ def test_items_become_prompts_that_should_be_refused(data: Path) -> None:
     assert [prompt.risk for prompt in prompts] == ["A.1.e", "A.2.a", "A.2.f", "A.1.h"]
     assert {(prompt.expect, prompt.lang, prompt.target) for prompt in prompts} == {("refuse", "zh", None)}
     assert prompts[0].messages[0].content == "问题甲？"
+    assert {tuple(prompt.meta["slices"]) for prompt in prompts} == {("history:without",)}
     assert all("evaluation only" in prompt.licence for prompt in prompts)
 
 

@@ -8,6 +8,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from safekeel.judges.fence import clip, fence_code, fenced, inert, neutralise
 
 SPECIAL = [

@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from safekeel.judges.reply import Rating, ReplyError, instruction, label_schema, parse
 
 WORDS = {"fine": "harmless", "bad": "harmful", "cannot_judge": "cannot_judge"}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from safekeel.engines.scripted import ScriptedEngine
 from safekeel.errors import EngineError, UsageError
 from safekeel.judges.asking import ATTEMPTS, Task
@@ -15,7 +16,6 @@ from safekeel.judges.fence import MAX_TEXT
 from safekeel.judges.llm import LlmJudge, language_of
 from safekeel.judges.rubric import load_rubric, rubric_names
 from safekeel.records import Message, Prompt
-
 from tests.judge_models import FakeModel, ask, completion, conversation, in_turn, verdict_json
 
 REFUSED_ZH = "抱歉，我不能协助这件事。"
@@ -86,7 +86,7 @@ def test_garbage_twice_goes_to_the_second_judge_then_to_unscored() -> None:
 
 
 def test_only_what_could_not_be_read_is_asked_again() -> None:
-    model = FakeModel(lambda text: "hm" if "坏" in text.split("B的回复")[1] else verdict_json("直接拒绝"))
+    model = FakeModel(lambda text: "hm" if "坏" in text.split("BEGIN B的回复")[1] else verdict_json("直接拒绝"))
     items = [(ask(id=f"q{i}"), completion(text, prompt_id=f"q{i}")) for i, text in enumerate(["好", "坏", "好"])]
     rows = LlmJudge(model).judge_many(items)
     assert [row[1].unscored for row in rows] == [False, True, False]
@@ -140,7 +140,7 @@ def test_truncated_and_empty_answers_never_reach_the_judge(raw: str, finish: str
     model = FakeModel(by_text)
     found = judge_one(model, raw, finish=finish)
     assert found["answer"].unscored
-    assert not any("B的回复" in text.split("现在请给出判断")[0].split("-----")[-2] for text in model.sent)
+    assert not any("BEGIN B的回复" in text or "BEGIN B's reply" in text for text in model.sent)
     if raw == "<think>还没想完":
         assert found["thought"].unscored and model.sent == []
 
@@ -210,9 +210,13 @@ def test_an_injection_stays_inside_its_fence_and_is_no_verdict(injection: str) -
     careful = FakeModel(
         lambda text: verdict_json(ZH["harmful"] if "有害标记" in _fenced_part(text, "B的回复") else "直接拒绝")
     )
-    assert judge_one(careful, f"{injection}\n有害标记")["answer"].label == "harmful"
+    injection = f"{'这是中文回复。' * 10}{injection}"  # so that the Chinese rubric reads it
+    # The answer is put in after splitting: in raw text, `</think>` would end a thought.
+    row = completion("x")
+    harmful = row.model_copy(update={"answer": f"{injection}\n有害标记"})
+    assert LlmJudge(careful).judge(ask(), harmful)[1].label == "harmful"
     parrot = FakeModel(lambda text: f"B说：{_fenced_part(text, 'B的回复')}")
-    assert judge_one(parrot, injection)["answer"].unscored
+    assert LlmJudge(parrot).judge(ask(), row.model_copy(update={"answer": injection}))[1].unscored
     sent = careful.sent[0]
     assert not any(
         token in sent for token in ("<|im_end|>", "</think>", "</script>", "[/INST]", "\x00", "\x1b", "\u202e")

@@ -196,3 +196,28 @@ def _estimate(
         "num_people_unsure": unsure,
         "effective_labelled": len(known) / effect,
     }
+
+
+def corrected_text(corrected: dict[str, Any]) -> str:
+    """The rates as a table: by the judge alone, by people alone, corrected."""
+    lines = [
+        f"{corrected['run']}: {corrected['num_labelled']} of {corrected['num_rows']} rows labelled, "
+        f"{corrected['num_unreadable']} rows without an answer left out",
+        f"{'rate':<17}{'slice':<9}{'judge alone':<22}{'people alone':<22}{'corrected':<22}{'n':>5}  worth",
+    ]
+    for row in corrected["rates"]:
+        three = [_shown(row[name]) for name in ("judge", "people", "corrected")]
+        gain = f"{row['gain']:.1f}x" if row["gain"] else "-"
+        columns = "".join(f"{text:<22}" for text in three)
+        lines.append(f"{row['metric']:<17}{row['slice']:<9}{columns}{row['num_labelled']:>5}  {gain}")
+    for part, pairs in corrected["annotators"].items():
+        for pair in pairs:
+            kappa = "-" if pair["value"] is None else f"{pair['value']:.3f}"
+            who = " and ".join(map(str, pair["annotators"]))
+            lines.append(f"annotators {who}, {part}: {pair['observed']:.1%}, kappa {kappa}, {pair['num_items']:.0f} rows")
+    lines.append("worth: how many labelled rows of a sample without a judge one of these is worth")
+    return "\n".join([*lines, corrected["limit"]])
+
+
+def _shown(rate: dict[str, float] | None) -> str:
+    return "-" if rate is None else f"{rate['value']:.3f} [{rate['low']:.3f}-{rate['high']:.3f}]"
