@@ -46,6 +46,8 @@ class _Reach:
         if model not in self.opened:
             options: dict[str, Any] = {}
             if model.startswith(f"{_REMOTE}:"):
+                if not self.base_urls:
+                    raise UsageError(f"--judge {model}: it needs its server: --judge-base-url URL.")
                 options = {"base_urls": self.base_urls, "api_key_env": self.api_key_env}
                 options |= {"concurrency": self.concurrency} if self.concurrency else {}
             self.opened[model] = open_engine(model, **options)

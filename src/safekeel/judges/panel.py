@@ -137,4 +137,4 @@ def _checked(judges: Sequence[Judge], kind: str) -> tuple[Judge, ...]:
 
 
 def _version(kind: str, judges: Sequence[Judge]) -> str:
-    return digest({"kind": kind, "logic": LOGIC, "judges": [judge.version for judge in judges]})[:16]
+    return digest({"kind": kind, "logic": LOGIC, "judges": [[judge.name, judge.version] for judge in judges]})[:16]
