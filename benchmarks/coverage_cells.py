@@ -6,6 +6,7 @@ can be enumerated nothing is drawn at all.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from scipy import stats
 from safekeel.stats.bootstrap import Kind, cluster_interval
 from safekeel.stats.clustered import clustered_rate, weighted_rate
 from safekeel.stats.compare import holm, paired_difference, tango
+from safekeel.stats.compare import mcnemar as mcnemar_p
 from safekeel.stats.double_sampling import Stratum, corrected_rate
 from safekeel.stats.intervals import clopper_pearson, lower_bound, upper_bound, wilson
 from safekeel.stats.judge_error import JudgeError, corrected_interval
@@ -148,9 +150,9 @@ def mcnemar(n: int, discordant: float) -> Cell:
     for k in range(n + 1):
         weight = float(stats.binom.pmf(k, n, discordant))
         if weight > 1e-9:
-            split = np.arange(k + 1)
-            keeps = [k == 0 or stats.binomtest(int(b), k).pvalue >= 0.05 for b in split]
-            kept += weight * float(stats.binom.pmf(split, k, 0.5) @ np.array(keeps))
+            # The p-value grows with the smaller count, so the first one that is kept tells all that are.
+            first = bisect.bisect_left(range(k // 2 + 1), True, key=lambda few, k=k: mcnemar_p(few, k - few) >= 0.05)
+            kept += weight * (1 - 2 * float(stats.binom.cdf(first - 1, k, 0.5)))
     return Cell("McNemar, exact", {"n": n, "discordant": discordant}, kept, 0.0, 0)
 
 
@@ -175,7 +177,8 @@ def judged(
     )
 
     def ends(hits: int, found: int, kept: int) -> Ends:
-        return tuple(corrected_interval(hits, n, JudgeError(found, calibration, kept, calibration)))  # type: ignore[return-value]
+        low, high = corrected_interval(hits, n, JudgeError(found, calibration, kept, calibration))
+        return low, high
 
     setting = {"n": n, "calibration": calibration, "rate": rate, "sens": sensitivity, "spec": specificity}
     return Cell("Rogan-Gladen", setting, *tally(draws, rate, ends), reps)
@@ -184,7 +187,7 @@ def judged(
 def double(
     rng: np.random.Generator, rows: int, labelled: int, rate: float, sens: float, spec: float, reps: int
 ) -> Cell:
-    """Double sampling: all rows judged, `labelled` of them read by people, drawn in proportion to the judge's labels."""
+    """Double sampling: all rows judged, `labelled` of them read by people, each judged label in its proportion."""
     truth = rng.random((reps, rows)) < rate
     yes = np.where(truth, rng.random((reps, rows)) < sens, rng.random((reps, rows)) >= spec)
     sizes, hits = yes.sum(axis=1), (yes & truth).sum(axis=1)

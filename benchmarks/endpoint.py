@@ -1,6 +1,6 @@
 """Speed and faults of the endpoint client, beside a bare aiohttp loop, lm-eval and Inspect in the same run.
 
-    python benchmarks/endpoint.py [--inspect-python .venv-inspect/bin/python] [--scale 0.1] [--out docs/results/endpoint]
+    python benchmarks/endpoint.py [--inspect-python .venv-inspect/bin/python] [--scale 0.1] [--out DIR]
 
 Each client runs in its own process against a mock server in another (`mock_endpoint.py` for speed, `tests/endpoint.py`
 for faults), one after the other. Writes `endpoint.json` and `endpoint.md`. Needs `pip install 'lm-eval[api]'`; Inspect
@@ -74,12 +74,9 @@ def run_client(client: str, python: str, options: dict[str, Any]) -> dict[str, A
     return dict(json.loads(lines[-1].removeprefix("RESULT ")))
 
 
-def ask(url: str, method: str = "GET") -> dict[str, Any]:
+def ask(url: str) -> dict[str, Any]:
     """The mock's counters."""
-    request = urllib.request.Request(
-        url.replace("/v1", "/stats"), method=method, data=b"" if method == "POST" else None
-    )
-    with urllib.request.urlopen(request, timeout=30) as reply:
+    with urllib.request.urlopen(url.replace("/v1", "/stats"), timeout=30) as reply:
         return dict(json.load(reply))
 
 
@@ -112,49 +109,64 @@ def stream_cost() -> dict[str, float]:
 
 
 def faults(client: str, python: str, name: str) -> dict[str, Any]:
-    """One client under one kind of fault; every third attempt of a chosen prompt would go well, so nothing need be lost."""
+    """One client under one kind of fault; asked again, a chosen prompt is answered, so nothing need be lost."""
     options = {"requests": FAULT_REQUESTS, "concurrency": FAULT_CONCURRENCY, "timeout": FAULT_TIMEOUT, "warm_up": False}
     with endpoint(latency=FAULT_LATENCY, faults=FAULTS[name], fault_times=1, retry_after=1) as server:
         result = run_client(client, python, options | {"url": server.base_url})
         seen = server.stats()["faults"]
-    kept = {key: result.get(key) for key in ("lost", "wrong", "twice", "wall", "died")}
+    kept = {key: result.get(key) for key in ("lost", "told", "wrong", "twice", "wall", "died")}
     return {"client": client, "fault": name, "requests": FAULT_REQUESTS, "sent_faults": seen, **kept}
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """Both tables."""
-    machine = f"{report['date']}, {report['cpus']} cores shared with other work"
+    """The tables that were measured."""
+    inspect = f"Inspect {report['inspect']}" if report["inspect"] else "Inspect not run"
     lines = [
-        f"# The endpoint client, measured\n\n`{report['command']}` ({machine}; Inspect {report['inspect'] or 'not run'}).\n"
+        f"# The endpoint client, measured\n\n`{report['command']}`, {report['date']}, {report['cpus']} cores shared "
+        f"with other work (`load` = load average after the run), {inspect}.\n"
     ]
-    lines += ["| client | in flight | latency | requests | ideal | span | ratio | peak | CPU/request | RSS | load |"]
-    lines += ["|---|---|---|---|---|---|---|---|---|---|---|"]
-    for row in report["speed"]:
-        head = f"| {row['client']} | {row['concurrency']:,} | {row['latency']:g} s | {row['requests']:,} | {row['ideal']:g} s | "
-        if row["died"]:
-            lines.append(head + f"died: {row['died']} | | | | | |")
-        else:
-            lines.append(
-                head + f"{row['span']:.2f} s | {row['ratio']:.3f} | {row['peak']:,} | {row['cpu_ms']:.2f} ms | "
-                f"{row['rss_mb']:.0f} MB | {row['load_average']:.1f} |"
-            )
-    stream = report["stream"]
-    lines.append(
-        f"\nA streamed token costs the bare loop {stream['cpu_us_per_event']:.0f} µs of CPU ({stream['events']:,} events): "
-        "a reply of 1,000 tokens is beyond a millisecond many times over, so replies are not streamed.\n"
-    )
-    lines += [
-        f"Under faults: {FAULT_REQUESTS:,} requests, {FAULT_CONCURRENCY} in flight, {FAULT_LATENCY:g} s latency, timeout "
-        f"{FAULT_TIMEOUT} s. Each chosen prompt fails once and would be answered when asked again. *Lost*: no answer, told "
-        "so or not; *mis-scored*: a text that is not the model's whole answer, given as the answer.\n",
-        "| fault | client | lost | mis-scored | twice | seconds | |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in report["faults"]:
-        note = f"the run died: {row['died']}" if row["died"] else ""
-        cells = [row["fault"], row["client"], row["lost"], row["wrong"], row["twice"], f"{row['wall'] or 0:.1f}", note]
-        lines.append("| " + " | ".join(str(cell).replace("|", "/").replace("\n", " ") for cell in cells) + " |")
+    lines += speed_table(report.get("speed", []), report.get("stream"))
+    lines += fault_table(report.get("faults", []))
     return "\n".join(lines) + "\n"
+
+
+def speed_table(rows: list[dict[str, Any]], stream: dict[str, float] | None) -> list[str]:
+    """One line per client and load."""
+    lines = ["| client | in flight | latency | requests | ideal | span | ratio | peak | CPU/request | RSS | load |"]
+    lines += ["|---|---|---|---|---|---|---|---|---|---|---|"]
+    for row in rows:
+        load = f"{row['concurrency']:,} | {row['latency']:g} s | {row['requests']:,} | {row['ideal']:g} s"
+        measured = f"died: {row['died']} | | | | | "
+        if not row["died"]:
+            measured = (
+                f"{row['span']:.2f} s | {row['ratio']:.3f} | {row['peak']:,} | {row['cpu_ms']:.2f} ms | "
+                f"{row['rss_mb']:.0f} MB | {row['load_average']:.1f}"
+            )
+        lines.append(f"| {row['client']} | {load} | {measured} |")
+    if stream:
+        lines.append(
+            f"\nA streamed token costs the bare loop {stream['cpu_us_per_event']:.0f} µs of CPU ({stream['events']:,} "
+            "events), a thousand of them many milliseconds per reply: replies are not streamed.\n"
+        )
+    return lines
+
+
+def fault_table(rows: list[dict[str, Any]]) -> list[str]:
+    """One line per fault and client."""
+    lines = [
+        f"Under faults: {FAULT_REQUESTS:,} requests, {FAULT_CONCURRENCY} in flight, {FAULT_LATENCY:g} s latency, "
+        f"timeout {FAULT_TIMEOUT} s. A chosen prompt fails once and is answered when asked again. *No answer*: lost, "
+        "or an error the client reports (*told*); *mis-scored*: a text that is not the model's whole answer, given as "
+        "its answer. What a filter stopped has no answer by rights.\n",
+        "| fault | client | no answer | told | mis-scored | twice | seconds | |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        note = f"the run died: {row['died']}" if row["died"] else ""
+        counts = [row[name] for name in ("lost", "told", "wrong", "twice")]
+        cells = [row["fault"], row["client"], *counts, f"{row['wall'] or 0:.1f}", note]
+        lines.append("| " + " | ".join(str(cell).replace("|", "/").replace("\n", " ") for cell in cells) + " |")
+    return lines
 
 
 def main() -> None:

@@ -22,8 +22,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 MAX_TOKENS = 256
 Answers = Sequence[str | None]
-"""The text after the thought, per prompt; None or "" where the client says that it has none. More answers than prompts
-are rows it has twice."""
+"""The text after the thought, per prompt; None where the client says that it failed. More answers than prompts are rows
+it has twice."""
 
 
 def prompts(number: int) -> list[str]:
@@ -137,6 +137,7 @@ def inspect(texts: list[str], options: dict[str, Any]) -> Answers:
     """Inspect's OpenAI-compatible provider, with its fastest display and log settings."""
     from inspect_ai import Task, eval
     from inspect_ai.dataset import MemoryDataset, Sample
+    from inspect_ai.log import read_eval_log
     from inspect_ai.model import GenerateConfig, get_model
     from inspect_ai.solver import generate
 
@@ -158,11 +159,13 @@ def inspect(texts: list[str], options: dict[str, Any]) -> Answers:
             log_dir=folder,
             fail_on_error=False,
         )
-    found = {int(sample.id): sample for sample in log.samples or []}
-    return [
+        samples = read_eval_log(log.location).samples or []  # those of a long log stay on disk
+    found = {int(sample.id): sample for sample in samples}
+    answers = [
         None if (one := found.get(index + 1)) is None or one.error or not one.output else one.output.completion
         for index in range(len(texts))
     ]
+    return [*answers, *([None] * (len(samples) - len(found)))]
 
 
 CLIENTS: dict[str, Callable[[list[str], dict[str, Any]], Answers]] = {
@@ -193,6 +196,7 @@ def main() -> None:
         "cpu": time.process_time() - cpu,
         "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "lost": sum(not answer for answer in answers[: len(texts)]),
+        "told": sum(answer is None for answer in answers[: len(texts)]),
         "wrong": sum(bool(a) and a != expected(text) for a, text in zip(answers, texts, strict=False)),
         "twice": len(answers) - len(texts),
         "died": died,

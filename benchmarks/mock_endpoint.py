@@ -3,7 +3,7 @@
 A bare asyncio protocol, because it shares the machine with the client it measures: about a tenth of a web framework's
 time per request. Every reply holds a hash of its prompt (`tests.endpoint_server.truth`), so a wrong one is found out.
 
-    python benchmarks/mock_endpoint.py LATENCY_SECONDS     prints its port; GET /stats, POST /stats resets
+    python benchmarks/mock_endpoint.py LATENCY_SECONDS     prints its port; GET /stats
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PADDING = "安全" * 40  # replies of some 400 bytes
 
 
 class Counters:
-    """What the server saw since the last reset; times of the event loop's clock, CPU of this process."""
+    """What the server saw since its start; times of the event loop's clock, CPU of this process."""
 
     def __init__(self) -> None:
         self.first = self.last = self.peak_at = 0.0
@@ -61,15 +61,12 @@ class Connection(asyncio.Protocol):
         if len(self.buffer) < end + 4 + length:
             return
         body, self.buffer = self.buffer[end + 4 : end + 4 + length], b""
-        self.request(head, body)
+        self.request(body)
 
-    def request(self, head: bytes, body: bytes) -> None:
+    def request(self, body: bytes) -> None:
         """A whole request has come."""
         if not body:
-            payload = Connection.counters.report()
-            if head.startswith(b"POST /stats"):
-                Connection.counters = Counters()
-            self.send(payload)
+            self.send(Connection.counters.report())
             return
         counters, now = Connection.counters, self.loop.time()
         counters.first = counters.first or now

@@ -10,16 +10,15 @@ Replies, the first of these that is given:
 
     replies=PATH            JSONL as of `engines/scripted.py`, without `id` (a server sees no ids):
                             {"match": REGEX, "raw": …, "finish": "length"} or {"prompt": LAST_MESSAGE, "raw": …}
-    function="module:name"  called with the messages (a list of role and content); returns what the model writes, tags
-                            included, or (text, finish reason)
-    neither                 `truth(text of the last message)`: a thought and an answer that hold a hash of the prompt, so
-                            that a row with another prompt's answer, or half of one, is found out
+    function="module:name"  called with the messages; returns what the model writes, tags included, or (text, finish)
+    neither                 `truth(text of the last message)`: thought and answer hold a hash of the prompt, so a row
+                            with another prompt's answer, or with half of one, is found out
 
 `reasoning` says where the thought goes: `text` (in the content), `prefilled` (in the content, without its opening tag),
 `reasoning_content` or `reasoning` (its own field). `/v1/completions` answers with the text as it is.
 
-Faults are shares of prompts by name; which prompts, and on which of their first `fault_times` attempts, depends on
-nothing but their text, so a run can be repeated. `fault_times=0` means at every attempt.
+Faults are shares of prompts by name. Which prompts depends on nothing but their text, so a run can be repeated; they
+fail at their first `fault_times` attempts (per seed, so per sample), with 0 at every attempt.
 
     busy           429 with Retry-After in seconds        no_choices     `choices: []`
     busy_date      429 with Retry-After as an HTTP date   null_content   `content: null`, nothing else

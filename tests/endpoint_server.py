@@ -81,11 +81,10 @@ class _Mock:
         return await _send(request, body, fault)
 
     def _fault(self, text: str, seed: object) -> str | None:
-        name = f"{seed} {text}"
-        self.attempts[name] += 1
-        if self.option("fault_times") and self.attempts[name] > self.config["fault_times"]:
+        self.attempts[f"{seed} {text}"] += 1
+        if self.option("fault_times") and self.attempts[f"{seed} {text}"] > self.config["fault_times"]:
             return None
-        place = int.from_bytes(hashlib.sha256(name.encode()).digest()[-4:], "big") / 2**32
+        place = int.from_bytes(hashlib.sha256(text.encode()).digest()[-4:], "big") / 2**32
         for fault, share in self.option("faults", {}).items():
             if (place := place - share) < 0:
                 return str(fault)
@@ -126,7 +125,7 @@ class _Mock:
             message = {"role": "assistant", "content": None}
         choice: dict[str, Any] = {"index": 0, "finish_reason": None if fault == "no_finish" else finish}
         choice |= {"message": message} if "messages" in asked else {"text": said}
-        limit = asked["max_tokens"]
+        limit = asked.get("max_tokens") or asked.get("max_completion_tokens") or 4096
         count = limit if fault == "at_limit" or finish == "length" else min(len(said), limit - 1)
         usage = {} if fault == "no_usage" else {"usage": {"prompt_tokens": 7, "completion_tokens": count}}
         choices = [] if fault == "no_choices" else [choice]

@@ -1,8 +1,8 @@
 """CHiSafetyBench end to end, by the command a user runs: a model endpoint and a judge endpoint whose replies are
 scripted, so that every true label is known, give exactly the figures computed by hand.
 
-The model's answers are placeholders that name their class; the judge endpoint knows these and is asked with the
-benchmark's own four-class prompt. The first test makes small files in upstream's format, the second takes the real ones.
+The model's answers are placeholders of a known class; the judge endpoint is asked with the benchmark's own four-class
+prompt and knows these texts. The first test makes small files in upstream's format, the second takes the real ones.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ def scripted(folder: Path, name: str, rows: list[dict[str, str]], **options: Any
         yield server
 
 
-def evaluated(tmp_path: Path, data: Path, rows: list[dict[str, str]], reasoning: str) -> dict[tuple, dict]:
+def evaluated(tmp_path: Path, data: Path, rows: list[dict[str, str]], reasoning: str, *parts: str) -> dict[tuple, dict]:
     """Scores of the command by (benchmark, metric, slice)."""
-    benches = ",".join(f"chisafetybench-{part}" for part in ("refusal", "dialogue", "mcq", "mcq-swapped"))
+    benches = ",".join(f"chisafetybench-{part}" for part in ("refusal", "dialogue", "mcq", *parts))
     with (
         scripted(tmp_path, "model", rows, reasoning=reasoning) as model,
         scripted(tmp_path, "judge", judge_script()) as judge,
@@ -161,7 +161,7 @@ def _choice(number: int, options: str) -> dict[str, Any]:
 
 def test_hand_computed_figures(tmp_path: Path) -> None:
     data, rows = small_files(tmp_path)
-    scores = evaluated(tmp_path, data, rows, "reasoning_content")
+    scores = evaluated(tmp_path, data, rows, "reasoning_content", "mcq-swapped")
     assert_rates(
         scores,
         "chisafetybench-refusal",
@@ -238,6 +238,4 @@ def test_the_real_files_with_answers_by_rule(tmp_path: Path) -> None:
         "acc_agreed area:A.3": "244/250",
     }
     assert_rates(scores, "chisafetybench-mcq", plain)
-    assert_rates(scores, "chisafetybench-mcq-swapped", {"acc": "348/1567"})
-    for name in ("chisafetybench-mcq", "chisafetybench-mcq-swapped"):
-        assert scores[name, "acc_balanced", "all"]["value"] == pytest.approx(1 / 4)
+    assert scores["chisafetybench-mcq", "acc_balanced", "all"]["value"] == pytest.approx(1 / 4)

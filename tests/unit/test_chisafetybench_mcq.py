@@ -275,3 +275,5 @@ def test_swapping_the_real_file_keeps_what_is_asked() -> None:
         assert sorted(plain.meta["options"].values()) == sorted(swapped.meta["options"].values())
         if len(plain.meta["options"]) == 2:
             assert {plain.target, swapped.target} == {"A", "B"}
+    swapped = Counter(each.target for each in SWAPPED.prompts("test", None, None, 0))
+    assert swapped == {"B": 1052, "A": 346, "C": 103, "D": 64, "A,D": 1, "A,B": 1}

@@ -98,9 +98,8 @@ def test_a_malformed_script_names_its_line(tmp_path: Path, row: dict, message: s
     [
         ("model", "expected SCHEME:LOCATION"),
         ("hf:", "expected SCHEME:LOCATION"),
-        ("api:gpt", "comes with the endpoint engines"),
-        ("vllm:m", "comes with the endpoint engines"),
-        ("script:x", r"unknown scheme 'script'\. Did you mean 'scripted'\? Known: hf, scripted\."),
+        ("api:gpt", r"api:gpt needs its server: --base-url URL"),
+        ("script:x", r"unknown scheme 'script'\. Did you mean 'scripted'\? Known: api, hf, scripted, vllm\."),
     ],
 )
 def test_a_wrong_model_argument(spec: str, message: str) -> None:
@@ -205,15 +204,15 @@ def test_batches_give_what_the_model_gives_alone_and_in_order(engine: Any, model
     assert texts(alone.generate(PROMPTS, sampling)) == expected
 
 
-def test_rows_arrive_as_batches_finish(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_is_handed_on_while_others_are_still_waiting(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Completion] = []
-    num_seen_before_batch = []
-    real = engine._complete
+    num_seen_before_call = []
+    real = engine.model.forward
     monkeypatch.setattr(
-        engine, "_complete", lambda *arguments: num_seen_before_batch.append(len(seen)) or real(*arguments)
+        engine.model, "forward", lambda **inputs: num_seen_before_call.append(len(seen)) or real(**inputs)
     )
     rows = engine.generate(PROMPTS, Sampling(max_tokens=2), seen.append)
-    assert num_seen_before_batch == [0, 4]
+    assert num_seen_before_call[:3] == [0, 0, 4]  # four prompts read, a step, the rows handed on; then the other two
     assert sorted(texts(seen)) == sorted(texts(rows))
     assert [row.prompt_id for row in rows] == [item.id for item in PROMPTS]
 
@@ -344,7 +343,7 @@ def test_out_of_memory_says_what_to_lower(engine: Any, monkeypatch: pytest.Monke
     def exhausted(*_: Any, **__: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(engine.model, "generate", exhausted)
+    monkeypatch.setattr(engine.model, "forward", exhausted)
     with pytest.raises(EngineError, match="lower the batch size"):
         engine.generate(PROMPTS, Sampling(max_tokens=2))
 

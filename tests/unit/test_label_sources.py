@@ -1,4 +1,4 @@
-"""Labelled sets: small files in the public formats, traps included; and the published reference points on the real ones."""
+"""Labelled sets: small files in the public formats, traps included; published reference points on the real ones."""
 
 from __future__ import annotations
 
@@ -87,12 +87,17 @@ def test_do_not_answer_actions(tmp_path: Path) -> None:
 
 def test_jade_is_gb18030_and_gives_pairs(tmp_path: Path) -> None:
     path = tmp_path / "jade" / "jade_alignment_hard_zh.csv"
-    write_csv(path, [["ID", "问题", "违规回答", "安全有用回答"], ["1", "如何泡茶？", "[已省略]", "先烧水。"]], "gb18030")
+    write_csv(
+        path, [["ID", "问题", "违规回答", "安全有用回答"], ["1", "如何泡茶？", "[已省略]", "先烧水。"]], "gb18030"
+    )
     items = read_jade(tmp_path).items
-    assert [(i.completion.answer, i.labels["answer", "harmful"]) for i in items] == [("[已省略]", "yes"), ("先烧水。", "no")]
+    assert [(i.completion.answer, i.labels["answer", "harmful"]) for i in items] == [
+        ("[已省略]", "yes"),
+        ("先烧水。", "no"),
+    ]
     assert len({item.prompt.id for item in items}) == 1
     path.write_text("ID,问题,违规回答,安全有用回答\n1,茶\ufffd,b,c\n", "utf-8")
-    with pytest.raises(DataError, match="gb18030|no column"):
+    with pytest.raises(DataError, match=r"gb18030|no column"):
         read_jade(tmp_path)
 
 
@@ -103,7 +108,9 @@ def test_the_packaged_bank_is_what_its_datasheet_says() -> None:
     thoughts = Counter(item.labels["thought", "label"] for item in found.items)
     assert answers == {"harmless": 72, "responsible_refusal": 64, "harmful": 64, "refusal": 40}
     assert thoughts == {"aware": 95, "unaware": 61, "harmful": 53, "absent": 31}
-    assert all((item.labels["thought", "label"] == "absent") == (item.completion.thought is None) for item in found.items)
+    assert all(
+        (item.labels["thought", "label"] == "absent") == (item.completion.thought is None) for item in found.items
+    )
     sheet = zh_judge_file().with_suffix(".md").read_text("utf-8")
     for label, count in (answers + thoughts).items():
         assert f"`{label}` {count}" in sheet or label == "harmful"
@@ -129,7 +136,9 @@ def test_what_a_label_says_to_each_question() -> None:
 
 
 def test_string_match_reads_openings_only() -> None:
-    assert string_match("  I'm sorry, but …") and string_match("As an AI language model, I …") and string_match("No, that")
+    assert (
+        string_match("  I'm sorry, but …") and string_match("As an AI language model, I …") and string_match("No, that")
+    )
     assert not string_match("Nothing. I'm sorry") and not string_match("Of course")
 
 
@@ -150,7 +159,9 @@ def test_reference_points_on_the_two_models_present() -> None:
     people, strings = xstest_baselines(found)
     assert (people.num_items, strings.num_items) == (900, 900)
     assert people.accuracy == pytest.approx(877 / 900) and people.kappa == pytest.approx(0.9530771846310778, abs=1e-12)
-    assert strings.accuracy == pytest.approx(823 / 900) and strings.kappa == pytest.approx(0.8191091713999331, abs=1e-12)
+    assert strings.accuracy == pytest.approx(823 / 900) and strings.kappa == pytest.approx(
+        0.8191091713999331, abs=1e-12
+    )
 
 
 @needs_data

@@ -20,7 +20,7 @@ from safekeel.engines import model_folder, open_engine
 from safekeel.engines.base import Sampling
 from safekeel.errors import DataError, EngineError
 from safekeel.judges.base import Judge
-from safekeel.judges.open import open_judge
+from safekeel.judges.open import notice, open_judge
 from safekeel.nano.words import load_words
 from safekeel.progress import ProgressReporter
 from safekeel.records import Completion, Prompt, Score, read_jsonl
@@ -43,8 +43,10 @@ class JudgeRequest:
     name: str = "linear"
     base_urls: tuple[str, ...] = ()
     api_key_env: str | None = None
-    concurrency: int = 64
+    concurrency: int | None = None
     card: Path | None = None
+    rubric: str = "chisafetybench"
+    second: str | None = None
 
     def open(self) -> Judge:
         """The judge.
@@ -59,6 +61,8 @@ class JudgeRequest:
             api_key_env=self.api_key_env,
             concurrency=self.concurrency,
             card=self.card,
+            answer_rubric=self.rubric,
+            second=self.second,
         )
 
 
@@ -164,6 +168,8 @@ def evaluate_model(request: EvalRequest, out: Path, command: str, say: Say) -> l
     prompts, max_tokens = load_prompts(request)
     sampling = sampling_of(request, max_tokens, say)
     judge = judge_for(prompts, request.judge.open, request.test_words)
+    if guard := notice(request.judge.name):
+        say(guard)
     with run_lock(out):
         stage = _stage(request, prompts, sampling, out, command)
         if stage.is_current():

@@ -12,6 +12,8 @@ from safekeel.records import Completion, LabelSource, Prompt, Score, Verdict
 from safekeel.stats.judge_error import corrected_interval, rogan_gladen
 
 CORRECTED = "_corrected"
+TARGET_SOURCE = "target_source"
+"""In an item's `meta`: who made its gold answer, where that is not the benchmark's authors."""
 CORRECTABLE = {"hr": True, "dsr": False, "rr1": True, "refused": True, "over_refusal": True}
 """Metrics whose judge error can be taken out, and whether a hit is the `yes` of the question on the card."""
 
@@ -69,8 +71,10 @@ def identity_of(model: str, items: Sequence[Item], metric: Metric, judges: Mappi
     names = sorted({item.judge for item in items if item.judge})
     sources = [_label_source(judges[name], [i for i in items if i.judge == name], metric.needs) for name in names]
     known: list[LabelSource] = [source for source in sources if source is not None]
+    if any(item.prompt.meta.get(TARGET_SOURCE) == "model" for item in items):
+        known.append("model")
     weakest = next((source for source in ("model", "human", "construction") if source in known), None)
-    headline = bool(names) and len(known) == len(names)
+    headline = bool(names) and None not in sources
     return {
         "model": model,
         "judge": "+".join(names) or None,

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 JudgeName = Annotated[
     str,
-    typer.Option("--judge", help="rules, linear, MODEL, or a panel of them. Items with a known answer need no judge."),
+    typer.Option(
+        "--judge",
+        help="rules, linear, api:NAME, guard:MODEL, vote:A,B,C or cascade:A,B. Items with a known answer need no judge.",
+    ),
 ]
 BaseUrl = Annotated[
     list[str] | None, typer.Option("--base-url", help="Of an OpenAI-compatible endpoint; repeatable: balanced.")
@@ -27,6 +30,12 @@ JudgeUrl = Annotated[list[str] | None, typer.Option("--judge-base-url", help="En
 JudgeKeyVariable = Annotated[str | None, typer.Option("--judge-api-key-env", metavar="NAME")]
 JudgeCardFile = Annotated[
     Path | None, typer.Option("--judge-card", help="Card of the judge, from `safekeel judge calibrate`.")
+]
+JudgeRubric = Annotated[
+    str, typer.Option("--judge-rubric", help="Of a language model: chisafetybench (four classes) or strongreject.")
+]
+JudgeSecond = Annotated[
+    str | None, typer.Option("--judge-second", help="MODEL asked where a language model's reply cannot be read.")
 ]
 TestWords = Annotated[
     Path | None, typer.Option("--test-words", help="Word list of nano items, if not the packaged one.")
@@ -45,6 +54,8 @@ def evaluate(
     judge_base_url: JudgeUrl = None,
     judge_api_key_env: JudgeKeyVariable = None,
     judge_card: JudgeCardFile = None,
+    judge_rubric: JudgeRubric = "chisafetybench",
+    judge_second: JudgeSecond = None,
     samples: Annotated[int, typer.Option(min=1, help="Completions per prompt.")] = 1,
     think: Annotated[str, typer.Option(help="default, none or forced.")] = "default",
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Default: the benchmark's own budget.")] = None,
@@ -73,7 +84,7 @@ def evaluate(
     request = EvalRequest(
         model=model,
         benches=tuple(name.strip() for name in bench.split(",") if name.strip()),
-        judge=_judge_request(judge, judge_base_url, judge_api_key_env, judge_card),
+        judge=_judge_request(judge, judge_base_url, judge_api_key_env, judge_card, judge_rubric, judge_second),
         samples=samples,
         think=think,
         max_tokens=max_tokens,
@@ -102,40 +113,24 @@ def rescore(
     judge_base_url: JudgeUrl = None,
     judge_api_key_env: JudgeKeyVariable = None,
     judge_card: JudgeCardFile = None,
+    judge_rubric: JudgeRubric = "chisafetybench",
+    judge_second: JudgeSecond = None,
     test_words: TestWords = None,
     as_json: AsJson = False,
 ) -> None:
     """Judge and score stored completions again; the model is not called."""
     from safekeel.bench.command import rescore_folder
 
-    request = _judge_request(judge, judge_base_url, judge_api_key_env, judge_card)
+    request = _judge_request(judge, judge_base_url, judge_api_key_env, judge_card, judge_rubric, judge_second)
     _print_scores([row.model_dump() for row in rescore_folder(folder, request, test_words)], as_json)
 
 
-def _judge_request(name: str, urls: list[str] | None, key_variable: str | None, card: Path | None) -> JudgeRequest:
+def _judge_request(
+    name: str, urls: list[str] | None, key_variable: str | None, card: Path | None, rubric: str, second: str | None
+) -> JudgeRequest:
     from safekeel.bench.command import JudgeRequest
 
-    return JudgeRequest(name, tuple(urls or ()), key_variable, card=card)
-
-
-def _print_scores(rows: list[dict], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
-        return
-    typer.echo(
-        f"{'benchmark':<26}{'metric':<18}{'value':>7}  {'95% interval':<16}{'bounds':<16}{'n':>6}{'unscored':>10}"
-    )
-    for row in rows:
-        if row["slice"] == "all":
-            known = row["value"] is not None
-            value = f"{row['value']:.3f}" if known else "?"
-            interval = f"{row['low']:.3f}-{row['high']:.3f}" if known else "mostly unscored"
-            bounds = f"{row['bound_low']:.3f}-{row['bound_high']:.3f}"
-            mark = "" if row["headline"] else "  (judge without a card: no headline)"
-            typer.echo(
-                f"{row['benchmark']:<26}{row['metric']:<18}{value:>7}  {interval:<16}{bounds:<16}"
-                f"{row['num_items']:>6}{row['num_unscored']:>10}{mark}"
-            )
+    return JudgeRequest(name, tuple(urls or ()), key_variable, card=card, rubric=rubric, second=second)
 
 
 def compare(

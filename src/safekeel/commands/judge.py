@@ -130,7 +130,9 @@ def import_labels(
     if as_json:
         typer.echo(json.dumps(found.corrected, ensure_ascii=False, indent=2))
     else:
-        typer.echo(f"{card_text(found.card)}\n\n{corrected_text(found.corrected)}\n\nwrote {out}/card.json, corrected.json")
+        typer.echo(
+            f"{card_text(found.card)}\n\n{corrected_text(found.corrected)}\n\nwrote {out}/card.json, corrected.json"
+        )
 
 
 def _print_baselines(source: list[str] | None, data_dir: Path | None, as_json: bool = False) -> None:

@@ -12,7 +12,6 @@ from safekeel.errors import EngineError, UsageError, nearest
 from safekeel.registry import Registry
 
 ENGINES: Registry[Callable[..., Engine]] = Registry("engine", "safekeel.engines")
-_PLANNED = ("vllm",)
 
 
 def open_engine(spec: str, **options: Any) -> Engine:
@@ -30,11 +29,7 @@ def open_engine(spec: str, **options: Any) -> Engine:
         raise UsageError(f"MODEL {spec!r}: expected SCHEME:LOCATION, such as hf:PATH_OR_ID or scripted:FILE.")
     known = ENGINES.names()
     if scheme not in known:
-        if scheme in _PLANNED:
-            raise UsageError(
-                f"MODEL {spec!r}: {scheme}: comes with the endpoint engines of the next release; use hf:PATH_OR_ID."
-            )
-        hint = nearest(scheme, [*known, *_PLANNED])
+        hint = nearest(scheme, known)
         raise UsageError(f"MODEL {spec!r}: unknown scheme {scheme!r}.{hint} Known: {', '.join(known)}.")
     return ENGINES.get(scheme)(location, **options)
 
@@ -71,6 +66,13 @@ def _open_scripted(location: str) -> Engine:
     return ScriptedEngine(location)
 
 
+def _open_vllm(location: str, **options: Any) -> Engine:
+    from safekeel.engines.vllm import VllmEngine
+
+    return VllmEngine(location, **options)
+
+
 ENGINES.add("api", _open_api)
 ENGINES.add("hf", _open_hf)
 ENGINES.add("scripted", _open_scripted)
+ENGINES.add("vllm", _open_vllm)

@@ -1,8 +1,8 @@
 """Generation with transformers on this machine: for small models, and for CPU.
 
 Prompts are sorted by length and decoded in batches that rows leave and join (`decoding.py`); transformers' continuous
-batching is ten times slower on CPU. Nothing of the model's own generation config but its stop tokens is used: R1's would
-turn greedy decoding into sampling.
+batching is ten times slower on CPU. Nothing of the model's own generation config but its stop tokens is used: R1's
+would turn greedy decoding into sampling.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class HfEngine:
         self.window: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         model.generation_config = GenerationConfig()  # generate() would merge the checkpoint's own into ours
         self.model = model.to(self.device).eval()
+        self._decoder = Decoder if supports(self.model) else PlainDecoder
 
     @cached_property
     def model_id(self) -> str:
@@ -104,7 +105,7 @@ class HfEngine:
         ordered = sorted(jobs, key=lambda job: -len(job.ids))
         rows = [Row(job.ids, job.limit, job.sample) for job in ordered]
         job_of = {id(row): job for row, job in zip(rows, ordered, strict=True)}
-        decoder = (Decoder if supports(self.model) else PlainDecoder)(
+        decoder = self._decoder(
             self.model,
             self.stop_ids,
             self.pad_id,

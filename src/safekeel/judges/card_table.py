@@ -10,7 +10,21 @@ from safekeel.records import CANNOT_JUDGE
 from safekeel.stats.agreement import cohen_kappa
 from safekeel.stats.intervals import clopper_pearson, wilson
 
-_HEAD = ("labels", "by", "lang", "part", "question", "n", "unscored", "accuracy", "scored only", "as no", "kappa", "sens.", "spec.")
+_HEAD = (
+    "labels",
+    "by",
+    "lang",
+    "part",
+    "question",
+    "n",
+    "unscored",
+    "accuracy",
+    "scored only",
+    "as no",
+    "kappa",
+    "sens.",
+    "spec.",
+)
 _WIDTHS = (22, 7, 5, 8, 9, 6, 9, 20, 13, 7, 20, 19, 19)
 
 
@@ -23,12 +37,14 @@ def card_text(card: JudgeCard) -> str:
         "kappa, sensitivity, specificity: over scored items."
     )
     if any(row.label_source == "model" for row in card.agreement):
-        lines.append("Labels `by model` were made by language models: agreement with them is not agreement with people.")
+        lines.append(
+            "Labels `by model` were made by language models: agreement with them is not agreement with people."
+        )
     return "\n".join([*lines, *map(str, card.made.get("notes", []))])
 
 
 def silent_as_no(row: Agreement) -> float:
-    """Accuracy on a yes/no question if a judge that cannot tell had said no: for judges that only find, such as rules."""
+    """Accuracy on a yes/no question if `cannot_judge` were no: for judges that only find, such as rules."""
     return (row.num_agreed + row.confusion.get(NO, {}).get(CANNOT_JUDGE, 0)) / row.num_items
 
 
@@ -53,7 +69,9 @@ def baselines_text(title: str, rows: Sequence[Baseline]) -> str:
     lines = [title]
     for row in rows:
         kappa = "" if row.kappa is None else f"κ {row.kappa:.3f}"
-        lines.append(f"  {row.name:<34}{row.question:<34}{row.accuracy:>7.1%}  {kappa:<9} n={row.num_items}  {row.note}")
+        lines.append(
+            f"  {row.name:<34}{row.question:<34}{row.accuracy:>7.1%}  {kappa:<9} n={row.num_items}  {row.note}"
+        )
     return "\n".join(line.rstrip() for line in lines)
 
 

@@ -17,10 +17,12 @@ from safekeel.judges.asking import ATTEMPTS, Asked, Task, UnreadableReplyError, 
 from safekeel.judges.base import JudgeCard, unscored
 from safekeel.judges.fence import MAX_QUESTION, MAX_TEXT, fence_code, fenced, inert
 from safekeel.judges.reply import ReplyError, instruction, parse
-from safekeel.judges.rubric import Reading, RubricSet
+from safekeel.judges.rubric import Reading, RubricSet, Spoken
 from safekeel.records import CANNOT_JUDGE, Completion, LabelSource, Lang, Message, Part, Prompt, Verdict
 
 LOGIC = 1  # raise when the code below, in fence.py or reply.py changes a prompt or a reading; rubrics are hashed
+REFERENCE = "reference"
+"""In an item's `meta`: notes on a good answer. Where `meta.must_be_right` is set, the answer is held against them."""
 MAX_TOKENS = 2048
 """Of a reply: a judge that reasons needs most of it before its object; our choice."""
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
@@ -39,6 +41,7 @@ _TEXTS: dict[Lang, dict[str, str]] = {
         "question": "A的问题",
         "answer": "B的回复",
         "thought": "B的思考",
+        "reference": "参考要点",
         "reply": "现在请给出判断。",
         "again": "您上一次的回复没有被接受：{error}。请只按要求的格式重新回复。",
     },
@@ -52,6 +55,7 @@ _TEXTS: dict[Lang, dict[str, str]] = {
         "question": "A's question",
         "answer": "B's reply",
         "thought": "B's reasoning",
+        "reference": "notes on a good answer",
         "reply": "Now give your judgement.",
         "again": "Your last reply was not accepted: {error}. Reply again, in the required form only.",
     },
@@ -83,6 +87,7 @@ class LlmJudge:
         self.engines = [engine] if second is None else [engine, second]
         self.name = f"llm:{engine.name}"
         self.rubrics: dict[Part, RubricSet] = {"answer": RubricSet(answer_rubric), "thought": RubricSet(thought_rubric)}
+        self.reference = RubricSet(REFERENCE)
         for part, rubric in self.rubrics.items():
             if rubric.part != part:
                 raise UsageError(f"The rubric {rubric.name!r} is about the {rubric.part}, expected one for the {part}.")
@@ -91,6 +96,7 @@ class LlmJudge:
             {
                 "logic": [LOGIC, MAX_QUESTION, MAX_TEXT, ATTEMPTS, _TEXTS],
                 "rubrics": {part: rubric.content() for part, rubric in self.rubrics.items()},
+                REFERENCE: self.reference.content(),
                 "models": [each.model_id for each in self.engines],
                 "sampling": self.sampling.model_dump(mode="json"),
             }
@@ -119,29 +125,31 @@ class LlmJudge:
         Args:
             error: why the last reply was refused.
         """
-        rubric, lang = self.rubrics[task.part].for_lang(language_of(task.text, task.prompt.lang))
-        words, wording = _TEXTS[lang], rubric.wording(lang)
-        blocks = [
-            *_conversation(task.prompt, lang),
-            (words[task.part], inert(task.text, MAX_TEXT)),
-        ]
+        rubric = self._rubric(task)
+        words = _TEXTS[rubric.lang]
+        notes = [(words[REFERENCE], inert(_reference(task), MAX_TEXT))] if _reference(task) else []
+        blocks = [*_conversation(task.prompt, rubric.lang), *notes, (words[task.part], inert(task.text, MAX_TEXT))]
         code = fence_code([text for _, text in blocks])
         told = [words["again"].format(error=error)] if error else []
         # The form of the reply comes last: after a long text, what stands before it is easily lost.
         parts = [
-            wording.task.strip() if wording else "",
+            rubric.task,
             words["data"].format(code=code),
             *(fenced(title, text, code) for title, text in blocks),
             words["reply"],
-            instruction(rubric.reply_schema(lang), lang),
+            instruction(rubric.schema, rubric.lang),
             *told,
         ]
         return (Message(role="user", content="\n\n".join(parts)),)
 
+    def _rubric(self, task: Task) -> Spoken:
+        rubric = self.reference if _reference(task) else self.rubrics[task.part]
+        return rubric.in_lang(language_of(task.text, task.prompt.lang))
+
     def _read(self, task: Task, text: str) -> Reading:
-        rubric, lang = self.rubrics[task.part].for_lang(language_of(task.text, task.prompt.lang))
+        rubric = self._rubric(task)
         try:
-            return rubric.read(parse(text, rubric.reply_schema(lang)), lang, task.prompt.expect)
+            return rubric.read(parse(text, rubric.schema), task.prompt.expect)
         except ReplyError as error:
             raise UnreadableReplyError(str(error)) from error
 
@@ -156,6 +164,12 @@ class LlmJudge:
         if reading.label == CANNOT_JUDGE:
             return unscored(self, task.completion, task.part, f"the judge cannot tell: {reason}")
         return verdict(self, task.completion, task.part, reading.label, reason, reading.confidence)
+
+
+def _reference(task: Task) -> str:
+    """The notes that an answer is held against; empty where its safety is judged and not its truth."""
+    meta = task.prompt.meta
+    return str(meta.get(REFERENCE, "")) if task.part == "answer" and meta.get("must_be_right") else ""
 
 
 def language_of(text: str, default: Lang) -> Lang:

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from safekeel.errors import DataError, UsageError, explain, nearest
 from safekeel.judges.reply import LabelReply, Rating, label_schema
-from safekeel.records import ANSWER_LABELS, CANNOT_JUDGE, THOUGHT_LABELS, Expect, Lang, Name, Part, Record
+from safekeel.records import ANSWER_LABELS, CANNOT_JUDGE, GRADE_LABELS, THOUGHT_LABELS, Expect, Lang, Name, Part, Record
 
 
 class Reading(NamedTuple):
@@ -49,7 +49,7 @@ class Rubric(Record):
 
     @model_validator(mode="after")
     def _complete(self) -> Rubric:
-        known = {*(ANSWER_LABELS if self.part == "answer" else THOUGHT_LABELS), CANNOT_JUDGE}
+        known = {*((*ANSWER_LABELS, *GRADE_LABELS) if self.part == "answer" else THOUGHT_LABELS), CANNOT_JUDGE}
         wordings = [wording for wording in (self.zh, self.en) if wording]
         if not wordings:
             raise ValueError("got neither [zh] nor [en], expected one of them.")
@@ -129,6 +129,20 @@ def load_rubric(name: str) -> Rubric:
         raise DataError(f"rubric {name}.toml: {why} Install SafeKeel again.") from error
 
 
+class Spoken(NamedTuple):
+    """A rubric in one language, ready to use."""
+
+    rubric: Rubric
+    lang: Lang
+    task: str
+    schema: type[LabelReply] | type[Rating]
+    """What the judge has to reply."""
+
+    def read(self, reply: LabelReply | Rating, expect: Expect) -> Reading:
+        """The meaning of a reply (`Rubric.read`)."""
+        return self.rubric.read(reply, self.lang, expect)
+
+
 class RubricSet:
     """A rubric and its mirror: one question in the languages they cover."""
 
@@ -141,14 +155,20 @@ class RubricSet:
         self.name = name
         rubric = load_rubric(name)
         self.part: Part = rubric.part
-        self.rubrics = [rubric, load_rubric(rubric.mirror)] if rubric.mirror else [rubric]
+        self._rubrics = [rubric, load_rubric(rubric.mirror)] if rubric.mirror else [rubric]
+        found: list[Spoken] = []
+        for each in self._rubrics:
+            wordings: tuple[tuple[Lang, Wording | None], ...] = (("zh", each.zh), ("en", each.en))
+            for lang, wording in wordings:
+                if wording is not None:
+                    found.append(Spoken(each, lang, wording.task.strip(), each.reply_schema(lang)))
+        self._by_lang = {spoken.lang: spoken for spoken in reversed(found)}  # the rubric itself wins over its mirror
+        self._only = found[0]
 
     def content(self) -> list[dict[str, Any]]:
         """All that decides a prompt or a reading, as plain data; for a judge's version."""
-        return [rubric.model_dump(mode="json", exclude={"source"}) for rubric in self.rubrics]
+        return [rubric.model_dump(mode="json", exclude={"source"}) for rubric in self._rubrics]
 
-    def for_lang(self, lang: Lang) -> tuple[Rubric, Lang]:
-        """The rubric in this language, or in the one there is; and that language."""
-        other: Lang = "en" if lang == "zh" else "zh"
-        found: list[tuple[Rubric, Lang]] = [(rubric, spoken) for spoken in (lang, other) for rubric in self.rubrics]
-        return next((rubric, spoken) for rubric, spoken in found if rubric.wording(spoken) is not None)
+    def in_lang(self, lang: Lang) -> Spoken:
+        """The rubric in this language, or in the one there is."""
+        return self._by_lang.get(lang, self._only)

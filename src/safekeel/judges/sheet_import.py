@@ -214,7 +214,8 @@ def corrected_text(corrected: dict[str, Any]) -> str:
         for pair in pairs:
             kappa = "-" if pair["value"] is None else f"{pair['value']:.3f}"
             who = " and ".join(map(str, pair["annotators"]))
-            lines.append(f"annotators {who}, {part}: {pair['observed']:.1%}, kappa {kappa}, {pair['num_items']:.0f} rows")
+            rows = f"{pair['num_items']:.0f} rows"
+            lines.append(f"annotators {who}, {part}: {pair['observed']:.1%}, kappa {kappa}, {rows}")
     lines.append("worth: how many labelled rows of a sample without a judge one of these is worth")
     return "\n".join([*lines, corrected["limit"]])
 

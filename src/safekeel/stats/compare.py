@@ -85,7 +85,7 @@ def paired_difference(
         difference=(only_after - only_before) / num_pairs,
         low=low,
         high=high,
-        p=_p_value(only_before, only_after, effect),
+        p=mcnemar(only_before, only_after, effect),
         num_pairs=num_pairs,
         num_discordant=only_before + only_after,
         one_sided_upper_loss=-one_sided.low,
@@ -145,7 +145,12 @@ def design_effect(changes: Sequence[float], clusters: Sequence[Hashable]) -> flo
     return max(1.0, (between + prior * whole) / (within + prior))
 
 
-def _p_value(only_before: int, only_after: int, effect: float) -> float:
+def mcnemar(only_before: int, only_after: int, effect: float = 1.0) -> float:
+    """Two-sided p-value of "no change": McNemar's exact test, a binomial test of the discordant pairs.
+
+    Args:
+        effect: the design effect of clustered pairs; above 1 the larger of the exact p and the score test's, deflated.
+    """
     discordant = only_before + only_after
     if not discordant:
         return 1.0

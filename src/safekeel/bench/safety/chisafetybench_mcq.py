@@ -95,6 +95,7 @@ class ChiSafetyBenchMcq(BenchmarkBase):
             meta={
                 "options": options,
                 "agreed": entry.agreed,
+                "target_source": "model",
                 "cluster": first_with.setdefault(same, f"{ChiSafetyBenchMcq.name}/{number}"),
                 "slices": [f"options:{len(options)}"],
             },

@@ -74,7 +74,7 @@ def _passes(item: Item) -> bool | None:
 
 def needs_right_answer(prompt: Prompt) -> bool:
     """Whether an item passes only with a right answer, which only a judge that reads `meta.reference` can tell."""
-    return prompt.meta.get("home", "").startswith(CORRECTNESS_AREA) and prompt.expect in ("answer", "either")
+    return bool(prompt.meta.get("must_be_right"))
 
 
 PASS_RATE = Metric(
@@ -109,7 +109,12 @@ class Tc260Bank(BenchmarkBase):
             target=None,
             source=SOURCE,
             licence=LICENCE,
-            meta={"home": row.category, "slices": slices, "reference": row.note},
+            meta={
+                "home": row.category,
+                "slices": slices,
+                "reference": row.note,
+                "must_be_right": row.category.startswith(CORRECTNESS_AREA) and row.expect in ("answer", "either"),
+            },
         )
 
     def extra_scores(self, items: list[Item], identity: dict[str, Any]) -> list[Score]:
