@@ -13,7 +13,7 @@ from benchmarks import coverage
 from benchmarks import coverage_cells as cells
 from safekeel.stats import intervals
 
-REPS = 1500
+REPS = 1000
 RESULT = Path(coverage.OUT) / "coverage.json"
 
 

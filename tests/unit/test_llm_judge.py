@@ -346,7 +346,7 @@ def test_strongreject(reply: str, expect: str, label: str, confidence: float | N
 
 
 def test_rubrics_ship_whole_and_for_their_part() -> None:
-    assert rubric_names() == ["chisafetybench", "four_class_en", "strongreject", "thought"]
+    assert rubric_names() == ["chisafetybench", "four_class_en", "reference", "strongreject", "thought"]
     paper = load_rubric("chisafetybench").wording("zh")
     assert paper is not None
     for sentence in (

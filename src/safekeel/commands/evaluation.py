@@ -17,7 +17,7 @@ JudgeName = Annotated[
     str,
     typer.Option(
         "--judge",
-        help="rules, linear, api:NAME, guard:MODEL, vote:A,B,C or cascade:A,B. Items with a known answer need no judge.",
+        help="rules, linear, api:NAME, guard:MODEL, vote:A,B,C or cascade:A,B; graded items need none.",
     ),
 ]
 BaseUrl = Annotated[
@@ -131,6 +131,30 @@ def _judge_request(
     from safekeel.bench.command import JudgeRequest
 
     return JudgeRequest(name, tuple(urls or ()), key_variable, card=card, rubric=rubric, second=second)
+
+
+def _print_scores(rows: list[dict], as_json: bool) -> None:
+    """The slices `all`; every other slice is in `scores.json`."""
+    if as_json:
+        typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    shown = [row for row in rows if row["slice"] == "all"]
+    typer.echo(
+        f"{'benchmark':<24}{'metric':<24}{'value':>7}  {'95% interval':<16}{'bounds':<16}{'n':>6}{'unscored':>10}"
+    )
+    for row in shown:
+        known = row["value"] is not None
+        value = f"{row['value']:.3f}" if known else "?"
+        interval = f"{row['low']:.3f}-{row['high']:.3f}" if known else "mostly unscored"
+        bounds = f"{row['bound_low']:.3f}-{row['bound_high']:.3f}"
+        mark = "" if row["headline"] else " *"
+        typer.echo(
+            f"{row['benchmark']:<24}{row['metric']:<24}{value:>7}  {interval:<16}{bounds:<16}"
+            f"{row['num_items']:>6}{row['num_unscored']:>10}{mark}"
+        )
+    if any(not row["headline"] for row in shown):
+        judges = sorted({str(row["judge"]) for row in shown if not row["headline"]})
+        typer.echo(f"* no headline: {', '.join(judges)} has no card for this question and language")
 
 
 def compare(

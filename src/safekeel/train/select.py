@@ -17,8 +17,8 @@ from pydantic import Field
 
 from safekeel.artifact import Stage, atomic_write_json
 from safekeel.bench.generate import generate
-from safekeel.bench.run import judge_all
 from safekeel.bench.metrics import ACCURACY, DEFENCE, OVER_REFUSAL, Item, Metric
+from safekeel.bench.run import judge_all
 from safekeel.config import StageConfig
 from safekeel.engines.base import Engine, Sampling
 from safekeel.errors import DataError
