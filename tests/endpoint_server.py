@@ -127,7 +127,8 @@ class _Mock:
         choice |= {"message": message} if "messages" in asked else {"text": said}
         limit = asked.get("max_tokens") or asked.get("max_completion_tokens") or 4096
         count = limit if fault == "at_limit" or finish == "length" else min(len(said), limit - 1)
-        usage = {} if fault == "no_usage" else {"usage": {"prompt_tokens": 7, "completion_tokens": count}}
+        counts = {"prompt_tokens": 7, "completion_tokens": count, "total_tokens": 7 + count}
+        usage = {} if fault == "no_usage" else {"usage": counts}
         choices = [] if fault == "no_choices" else [choice]
         return {"id": "mock", "object": "chat.completion", "model": asked["model"], "choices": choices, **usage}
 

@@ -10,10 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from safekeel.commands.judge import app
-from safekeel.judges.base import JudgeCard, OneByOne, read_card, unjudgeable, unscored
+from safekeel.files import sha256_file
+from safekeel.judges.base import JudgeCard, OneByOne, packaged_card, read_card, unjudgeable, unscored
 from safekeel.judges.calibrate import calibrate
 from safekeel.judges.card_table import card_text
-from safekeel.judges.label_sources import Labelled, LabelledSet, answers_of
+from safekeel.judges.label_sources import Labelled, LabelledSet, answers_of, zh_judge_file
+from safekeel.judges.rules import RulesJudge
 from safekeel.records import Completion, LabelSource, Message, Part, Prompt, Verdict
 
 
@@ -110,6 +112,17 @@ def test_out_of_fold_verdicts_replace_the_judges_own() -> None:
     assert found is not None and found.accuracy == 1.0 and swapped.made["notes"] == ["out of fold"]
     with pytest.raises(ValueError, match="labelled sets"):
         calibrate(Parrot(), [])
+
+
+def test_the_rules_ship_with_the_card_of_their_version() -> None:
+    """After a change of the cues: safekeel judge calibrate --judge rules --out src/safekeel/judges/cards/rules.json"""
+    rules = RulesJudge()
+    card = packaged_card("rules", rules.version)
+    assert card is not None and rules.card == card
+    assert {row.dataset for row in card.agreement} == {"xstest", "do-not-answer", "jade", "zh-judge"}
+    assert {row.dataset for row in card.agreement if row.label_source == "model"} == {"zh-judge"}
+    [bank] = [source["files"] for name, source in card.made["sources"].items() if name == "zh-judge"]
+    assert bank == {"zh_judge.jsonl": sha256_file(zh_judge_file())}
 
 
 def test_the_command_measures_the_rules_and_writes_a_card(tmp_path: Path) -> None:

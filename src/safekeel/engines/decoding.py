@@ -98,7 +98,10 @@ class Decoder:
     def _step(self, batch: _Batch) -> None:
         """One more token for every row of the batch (for ended ones, one that nobody reads)."""
         batch.mask = torch.nn.functional.pad(batch.mask, (0, 1), value=True)
-        mask = batch.mask[:, None, None, :] if self.mask_4d else batch.mask.long()
+        mask = batch.mask.long()
+        if self.mask_4d:  # in the form that attention adds to its scores, made once rather than in every layer
+            bias = batch.mask.new_zeros(mask.shape, dtype=self.model.dtype)
+            mask = bias.masked_fill_(~batch.mask, float("-inf"))[:, None, None, :]
         logits = self._forward(batch.newest[:, None], mask, batch.positions[:, None], batch.cache)
         batch.newest = self._choose(logits, batch.rows)
         batch.positions += 1

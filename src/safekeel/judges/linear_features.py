@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 Buckets = npt.NDArray[np.int64]
 EDGE = "\x02"  # stands before the first and after the last character, so that n-grams know the ends
-HOLE = "\x03"  # stands for what our own training rows leave out ("[略]"): it must not be learnt as a sign of harm
+HOLE = ""
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 _INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ue000-\uf8ff]+")
 _OMITTED = re.compile(

@@ -93,10 +93,12 @@ def import_sheet(
         "annotators": raters,
     }
     base = packaged_card(run.judge, run.judge_version)
+    own = {(row.lang, row.part, row.question) for row in agreement}
+    others = [row for row in base.agreement if (row.lang, row.part, row.question) not in own] if base else []
     card = JudgeCard(
         judge=run.judge,
         judge_version=run.judge_version,
-        agreement=(*agreement, *(base.agreement if base else ())),
+        agreement=(*agreement, *others),  # where this run was measured, other data no longer speaks for it
         made={**(base.made if base else {}), "own_rows": made},
     )
     return Imported(card, corrected)
