@@ -153,9 +153,9 @@ def report(found: Sequence[Cell], reps: int) -> str:
         f"`python benchmarks/coverage.py`, seed {SEED}, {reps:,} repetitions a cell, {max(1, reps // 4):,} of "
         "clustered ones; "
         "binomial outcomes and McNemar's are enumerated. On its stated grid an exact interval or test must hold in at "
-        "least 95%, any other in 93% to 97%, within twice the simulation error. The grids are where each is valid, drawn "
-        "after a first look at where it is not; all cells, also those outside of the "
-        "grids, are in `coverage.json`, there also Wilson's worst coverage at a single rate of each band.",
+        "least 95%, any other in 93% to 97%, within twice the simulation error. The grids are where each is valid, "
+        "drawn after a first look at where it is not; all cells, also those outside of the grids, are in "
+        "`coverage.json`, there also Wilson's worst coverage at a single rate of each band.",
         "",
         "| interval | stated grid | cells | coverage on it | fail | cells outside | coverage outside |",
         "|---|---|---|---|---|---|---|",

@@ -7,7 +7,7 @@ import sys
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -82,10 +82,10 @@ class Inner:
 class LLM:
     """`LLM.__init__` and `LLM.generate` of vllm/entrypoints/llm.py (10fdb8f0), of which a script says the replies."""
 
-    replies: list[tuple[list[int], str]] = []
-    calls: list[tuple[list[dict], list[SamplingParams]]] = []
-    settings: dict[str, Any] = {}
-    broken: Exception | None = None
+    replies: ClassVar[list[tuple[list[int], str]]] = []
+    calls: ClassVar[list[tuple[list[dict], list[SamplingParams]]]] = []
+    settings: ClassVar[dict[str, Any]] = {}
+    broken: ClassVar[Exception | None] = None
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from safekeel.bench.safety import BENCHMARKS
 from safekeel.config import build
 from safekeel.engines import model_folder, open_engine
 from safekeel.engines.base import Sampling
-from safekeel.errors import DataError, EngineError
+from safekeel.errors import DataError, EngineError, UsageError
 from safekeel.judges.base import Judge
 from safekeel.judges.open import notice, open_judge
 from safekeel.nano.words import load_words
@@ -33,6 +33,7 @@ KEPT = ("completions*.jsonl", "verdicts.jsonl")
 R1_NAME = re.compile(r"deepseek-?r1|r1-distill", re.IGNORECASE)
 R1_TEMPERATURE, R1_TOP_P = 0.6, 0.95
 """DeepSeek's own recommendation for R1 and its distilled models (README of deepseek-ai/DeepSeek-R1, usage)."""
+_UNKNOWN_WEIGHTS = "; if another model now answers to this name, say so with --revision, or use another --out"
 Say = Callable[[str], None]
 
 
@@ -165,6 +166,11 @@ def evaluate_model(request: EvalRequest, out: Path, command: str, say: Say) -> l
         UsageError, DataError, EngineError: see `safekeel.errors`; what is done stays in `out`.
     """
     load_taxonomy(request.taxonomy)
+    if request.reuse and request.scheme == "api" and not request.revision:
+        raise UsageError(
+            "--reuse with an endpoint needs --revision: a server does not show its weights, and the same name may have "
+            "stood for another model when the rows in that folder were made."
+        )
     prompts, max_tokens = load_prompts(request)
     sampling = sampling_of(request, max_tokens, say)
     judge = judge_for(prompts, request.judge.open, request.test_words)
@@ -174,7 +180,7 @@ def evaluate_model(request: EvalRequest, out: Path, command: str, say: Say) -> l
         stage = _stage(request, prompts, sampling, out, command)
         if stage.is_current():
             if not (failed := read_manifest(out)["counts"]["failed"]):
-                return _finished(out, judge, say)
+                return _finished(out, judge, request.scheme == "api" and not request.revision, say)
             say(f"{out}: {failed} of its rows failed; asking for these again")
         engine = open_engine(request.model, **request.engine_options())
         with ProgressReporter() as progress:
@@ -200,12 +206,12 @@ def _stage(request: EvalRequest, prompts: list[Prompt], sampling: Sampling, out:
     return Stage(out, STAGE, VERSION, config, inputs, request.seed, command, keep=KEPT)
 
 
-def _finished(out: Path, judge: Judge, say: Say) -> list[Score]:
+def _finished(out: Path, judge: Judge, is_unknown: bool, say: Say) -> list[Score]:
     if read_manifest(out)["counts"][JUDGED_BY] != judge.version:
         say(f"{out}: completions up to date, judged again by {judge.name}")
         with ProgressReporter() as progress:
             return rejudge(out, judge, None, progress)
-    say(f"{out}: up to date, skipped")
+    say(f"{out}: up to date, skipped{_UNKNOWN_WEIGHTS if is_unknown else ''}")
     return [Score.model_validate(row) for row in json.loads((out / SCORES).read_text("utf-8"))]
 
 

@@ -1,8 +1,9 @@
-"""A decoding loop for transformers models: rows that have ended leave the batch, and the next prompts take their place.
+"""A decoding loop for transformers models: rows that have ended leave the batch, and the few that go on are set aside
+until enough of them make a batch.
 
 `generate()` decodes a batch until its longest row has ended, copies the whole cache at every step and builds the mask
-anew. Here the cache grows in place, and once a quarter of the rows has ended they are dropped and others join, padded
-on the left, each row with its own positions. Greedy output is that of `generate()` (tested on four models).
+anew in every layer. Here the cache grows in place and no step is spent on more than a few ended rows. Rows are padded
+on the left, each with its own positions. Greedy output is that of `generate()` (tested on four models).
 
 A sampled row draws its random numbers from the seed, its prompt and its sample number alone, so that its text does not
 depend on the batch size or on what else is asked (up to rounding), and a run that continues gives the same text.
@@ -22,10 +23,13 @@ import numpy as np
 import torch
 from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
-from safekeel.engines.growing_cache import growing_cache, join
+from safekeel.engines.growing_cache import growing_cache, joined, select
 
-REFILL_SHARE = 0.25
-"""Share of ended rows at which a batch is rebuilt. A rebuild costs about two steps; see `benchmarks/local_eval.py`."""
+DROP_SHARE = 0.25
+"""Share of ended rows at which they are dropped from a batch. A drop copies the cache, which costs about one step."""
+PARK_SHARE = 0.25
+"""Share of a batch that is set aside when the others have ended, until there are enough such rows for a batch. If
+younger rows joined them instead, these would pay for the older ones' positions at every step."""
 
 
 @dataclass
@@ -70,18 +74,30 @@ class Decoder:
         self.mask_4d = getattr(model.config, "_attn_implementation", None) == "sdpa"  # saves building it at every step
 
     def run(self, rows: Sequence[Row]) -> Iterator[Row]:
-        """Complete all rows; each is given out when it has ended. Prompts of similar length should be neighbours."""
-        waiting = deque(rows)
-        batch = _Batch()
-        while waiting or batch.rows:
+        """Complete all rows; each is given out when it has ended. Prompts of similar length should be neighbours.
+
+        At most twice `batch_size` rows are held at a time: those in work and those that wait for others of their age.
+        """
+        waiting, parked = deque(rows), _Batch()
+        while waiting or parked.rows:
+            batch = _Batch()
+            if waiting and len(parked.rows) < self.batch_size:
+                joining = [waiting.popleft() for _ in range(min(len(waiting), self.batch_size))]
+                yield from self._timed(joining, self._read, batch, joining)
+            else:
+                batch, parked = parked, batch
+            alone = not waiting and not parked.rows
+            yield from self._decode(batch, 0 if alone else int(PARK_SHARE * len(batch.rows)))
+            parked.join(batch)
+
+    def _decode(self, batch: _Batch, num_left: int) -> Iterator[Row]:
+        """Decode until so many rows are left; the batch then holds only these."""
+        while len(batch.rows) > num_left:
             alive = [row for row in batch.rows if not row.ended]
-            joining = [waiting.popleft() for _ in range(min(len(waiting), self.batch_size - len(alive)))]
-            if joining:
-                yield from self._timed(joining, self._rebuild, batch, joining)
-            elif len(alive) < len(batch.rows):
-                self._rebuild(batch, [])
-            while batch.rows and batch.num_ended() <= REFILL_SHARE * len(batch.rows):
-                yield from self._timed([row for row in batch.rows if not row.ended], self._step, batch)
+            if len(alive) <= num_left or len(alive) < (1 - DROP_SHARE) * len(batch.rows):
+                batch.drop_ended()
+            else:
+                yield from self._timed(alive, self._step, batch)
 
     def _timed(self, working: list[Row], work: Any, *arguments: Any) -> Iterator[Row]:
         """Do the work, charge it to the rows it was for, and give out those that have ended by it."""
@@ -106,24 +122,15 @@ class Decoder:
         batch.newest = self._choose(logits, batch.rows)
         batch.positions += 1
 
-    def _rebuild(self, batch: _Batch, joining: list[Row]) -> None:
-        """Drop the rows that have ended; read the prompts of those that join, which gives their first tokens."""
-        kept = [place for place, row in enumerate(batch.rows) if not row.ended]
-        fresh = self._read(joining) if joining else None
-        if not kept:
-            batch.become(fresh)
-        else:
-            batch.keep(kept, fresh)
-
-    def _read(self, rows: list[Row]) -> _Batch:
+    def _read(self, batch: _Batch, rows: list[Row]) -> None:
+        """Fill an empty batch: read the prompts, which gives the first new tokens."""
         device, width = self.model.device, max(len(row.ids) for row in rows)
         ids = torch.tensor([[self.pad_id] * (width - len(row.ids)) + row.ids for row in rows], device=device)
-        lengths = torch.tensor([len(row.ids) for row in rows], device=device)
-        mask = torch.arange(width, device=device) >= (width - lengths)[:, None]
-        positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
-        cache = growing_cache()
-        logits = self._forward(ids, mask.long(), positions, cache)
-        return _Batch(rows, cache, mask, self._choose(logits, rows), lengths)
+        batch.positions = torch.tensor([len(row.ids) for row in rows], device=device)
+        batch.mask = torch.arange(width, device=device) >= (width - batch.positions)[:, None]
+        positions = (batch.mask.long().cumsum(-1) - 1).clamp(min=0)
+        batch.rows, batch.cache = rows, growing_cache()
+        batch.newest = self._choose(self._forward(ids, batch.mask.long(), positions, batch.cache), rows)
 
     def _forward(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> torch.Tensor:
         """Logits (batch, vocabulary) after the last position."""
@@ -175,27 +182,29 @@ class _Batch:
     newest: Any = None
     positions: Any = None
 
-    def num_ended(self) -> int:
-        return sum(row.ended for row in self.rows)
+    def drop_ended(self) -> None:
+        """Keep only the rows that go on, and the positions that one of them uses."""
+        kept = [place for place, row in enumerate(self.rows) if not row.ended]
+        if not kept:
+            self.rows, self.cache = [], None
+        elif len(kept) < len(self.rows):
+            places = torch.tensor(kept, device=self.mask.device)
+            mask = self.mask[places]
+            start = int(mask.any(0).int().argmax())
+            self.cache = select(self.cache, places, start)
+            self.rows = [self.rows[place] for place in kept]
+            self.mask, self.newest, self.positions = mask[:, start:], self.newest[places], self.positions[places]
 
-    def become(self, other: _Batch | None) -> None:
-        other = other or _Batch()
-        self.rows, self.cache, self.mask = list(other.rows), other.cache, other.mask
-        self.newest, self.positions = other.newest, other.positions
-
-    def keep(self, kept: list[int], fresh: _Batch | None) -> None:
-        """Only the rows at these places, without positions that none of them uses; then the fresh ones."""
-        places = torch.tensor(kept, device=self.mask.device)
-        mask = self.mask[places]
-        start = int(mask.any(0).int().argmax())
-        self.cache = join(self.cache, places, start, fresh.cache if fresh else None)
-        self.rows = [self.rows[place] for place in kept]
-        mask, self.newest, self.positions = mask[:, start:], self.newest[places], self.positions[places]
-        if fresh is not None:
-            total = max(mask.shape[1], fresh.mask.shape[1])
-            pad = torch.nn.functional.pad
-            mask = torch.cat([pad(part, (total - part.shape[1], 0), value=False) for part in (mask, fresh.mask)])
-            self.newest = torch.cat([self.newest, fresh.newest])
-            self.positions = torch.cat([self.positions, fresh.positions])
-            self.rows += fresh.rows
-        self.mask = mask
+    def join(self, other: _Batch) -> None:
+        """Take the rows of another batch; none of either has ended."""
+        if not self.rows or not other.rows:
+            for name, value in vars(other if other.rows else self).items():
+                setattr(self, name, value)
+            return
+        self.cache = joined(self.cache, other.cache)
+        total = max(self.mask.shape[1], other.mask.shape[1])
+        both = (self.mask, other.mask)
+        self.mask = torch.cat([torch.nn.functional.pad(m, (total - m.shape[1], 0), value=False) for m in both])
+        self.newest = torch.cat([self.newest, other.newest])
+        self.positions = torch.cat([self.positions, other.positions])
+        self.rows = [*self.rows, *other.rows]

@@ -21,6 +21,8 @@ from safekeel.records import Completion
 
 READ_IN_A_TURN = 4
 """Replies read in one turn of the event loop, about a millisecond with rules as judge."""
+TIMER_SLACK = 0.01
+"""Seconds. A timer of the event loop may run a clock tick early, and find that it is not time yet."""
 MAX_FAILURES = 5
 """Requests per row that may fail. At 3% of faults, one row in 40 million gets an error."""
 MAX_REFUSALS = 30
@@ -199,7 +201,7 @@ class Dispatch:
         if endpoint.is_down:  # not the row's fault: another endpoint, or a later run, may have it
             self._ready.append(job)
             self._check_alive(now)
-            self._loop.call_later(endpoint.seconds_to_probe(now), self._fill)
+            self._loop.call_later(endpoint.seconds_to_probe(now) + TIMER_SLACK, self._fill)
             return
         job.failures += 1
         if job.failures >= MAX_FAILURES:

@@ -57,25 +57,31 @@ def supports(model: Any) -> bool:
     return all(type(layer) is DynamicLayer for layer in layers) and {"position_ids", "logits_to_keep"} <= names.keys()
 
 
-def join(cache: Any, kept: torch.Tensor, start: int, fresh: Any) -> Any:
-    """One cache with the rows `kept` of `cache`, its positions from `start` on, and below them all rows of `fresh`.
+def select(cache: Any, kept: torch.Tensor, start: int) -> Any:
+    """A cache with only these rows, and the positions from `start` on."""
+    return _built([[each[kept, :, start:] for each in (layer.keys, layer.values)] for layer in cache.layers])
 
-    The shorter of the two is padded with zeros on the left.
-    """
-    length = cache.get_seq_length() - start
-    width = fresh.get_seq_length() if fresh is not None else 0
-    total = max(length, width)
-    joined = growing_cache()
-    for number, layer in enumerate(cache.layers):
-        both = []
-        for name in ("keys", "values"):
-            parts = [_moved(getattr(layer, name)[kept, :, start:], total - length, total)]
-            if fresh is not None:
-                parts.append(_moved(getattr(fresh.layers[number], name), total - width, total))
-            both.append(torch.cat(parts) if len(parts) > 1 else parts[0])
-        joined.layers.append(GrowingLayer())
-        joined.layers[number].replace(*both)
-    return joined
+
+def joined(upper: Any, lower: Any) -> Any:
+    """One cache with the rows of both; the shorter one is padded with zeros on the left."""
+    total = max(upper.get_seq_length(), lower.get_seq_length())
+    return _built(
+        [
+            [torch.cat([_moved(each, total - each.shape[-2], total) for each in (a, b)]) for a, b in pairs]
+            for pairs in (
+                ((one.keys, two.keys), (one.values, two.values))
+                for one, two in zip(upper.layers, lower.layers, strict=True)
+            )
+        ]
+    )
+
+
+def _built(layers: list[list[torch.Tensor]]) -> Any:
+    cache = growing_cache()
+    for keys, values in layers:
+        cache.layers.append(GrowingLayer())
+        cache.layers[-1].replace(keys, values)
+    return cache
 
 
 def _moved(states: torch.Tensor, offset: int, length: int) -> torch.Tensor:

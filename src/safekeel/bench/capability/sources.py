@@ -34,28 +34,28 @@ UPSTREAM = {
 
 def mmlu(data_dir: Path | None = None, **_: Any) -> list[Row]:
     """MMLU: 57 subjects; test (14,042), else validation (1,531), by the local copy. Headerless rows of 6 columns."""
-    if not _local(data_dir):
+    if not is_local(data_dir):
         return _choice((_mmlu_fields(row) for row in _hub("cais/mmlu", "all", "test")), "test")
     return _local_choice("mmlu", ("test", "val"), data_dir, ("question", *LETTERS, "answer"))
 
 
 def ceval(data_dir: Path | None = None, **_: Any) -> list[Row]:
     """C-Eval: 52 subjects, validation (1,346): the answers of its test set are not public."""
-    if not _local(data_dir):
+    if not is_local(data_dir):
         return _hub_choice("ceval/ceval-exam", "val")
     return _local_choice("ceval", ("val",), data_dir)
 
 
 def cmmlu(data_dir: Path | None = None, **_: Any) -> list[Row]:
     """CMMLU: 67 subjects; test (11,582), else the five development items of each (335), by the local copy."""
-    if not _local(data_dir):
+    if not is_local(data_dir):
         return _hub_choice("haonan-li/cmmlu", "test")
     return _local_choice("cmmlu", ("test", "dev"), data_dir)
 
 
 def gsm8k(data_dir: Path | None = None, **_: Any) -> list[Row]:
     """GSM8K test: 1,319, or an excerpt of its first 300 where only that is there (same ids)."""
-    rows = _jsonl("gsm8k", ("test.jsonl", "test_first300.jsonl"), data_dir) if _local(data_dir) else None
+    rows = _jsonl("gsm8k", ("test.jsonl", "test_first300.jsonl"), data_dir) if is_local(data_dir) else None
     rows = rows if rows is not None else _hub("openai/gsm8k", "main", "test")
     return [
         {"id": str(number), "question": row["question"], "answer": normal_number(row["answer"].split("####")[-1])}
@@ -65,7 +65,7 @@ def gsm8k(data_dir: Path | None = None, **_: Any) -> list[Row]:
 
 def math500(data_dir: Path | None = None, **_: Any) -> list[Row]:
     """MATH-500: 500 problems of the MATH test set, answers in LaTeX."""
-    rows = _jsonl("math500", ("test.jsonl",), data_dir) if _local(data_dir) else None
+    rows = _jsonl("math500", ("test.jsonl",), data_dir) if is_local(data_dir) else None
     rows = rows if rows is not None else _hub("HuggingFaceH4/MATH-500", None, "test")
     return [
         {
@@ -80,7 +80,7 @@ def math500(data_dir: Path | None = None, **_: Any) -> list[Row]:
 
 def cmath(data_dir: Path | None = None, **_: Any) -> list[Row]:
     """CMATH: Chinese primary-school problems, 100 of each grade in the public test set."""
-    rows = _jsonl("cmath", ("test.jsonl",), data_dir) if _local(data_dir) else None
+    rows = _jsonl("cmath", ("test.jsonl",), data_dir) if is_local(data_dir) else None
     rows = rows if rows is not None else _hub("weitianwen/cmath", None, "test")
     return [
         {
@@ -93,6 +93,11 @@ def cmath(data_dir: Path | None = None, **_: Any) -> list[Row]:
     ]
 
 
+def development(name: str, data_dir: Path | None = None) -> list[Row]:
+    """The five development items of each subject of a local multiple-choice set: the community's few-shot examples."""
+    return _local_choice(name, ("dev",), data_dir, ("question", *LETTERS, "answer") if name == "mmlu" else None)
+
+
 ROWS: dict[str, Callable[..., list[Row]]] = {
     "mmlu": mmlu,
     "gsm8k": gsm8k,
@@ -103,7 +108,8 @@ ROWS: dict[str, Callable[..., list[Row]]] = {
 }
 
 
-def _local(data_dir: Path | None) -> bool:
+def is_local(data_dir: Path | None) -> bool:
+    """Whether local copies are named, by the argument or by SAFEKEEL_DATA."""
     return data_dir is not None or bool(os.environ.get(DATA_VARIABLE))
 
 
