@@ -8,7 +8,7 @@ Two conditions, greedy, at most 128 new tokens each:
     fixed    no answer ends before 128 tokens: 5,000 prompts x 128 tokens
 
 lm-eval is run at every batch size of `--batches` on `--scan` prompts (its default, 1, on `--slow` prompts: it needs
-minutes for a thousand), then at the best of them on all prompts, between two runs of ours on all prompts. Ratios are of
+minutes for a thousand), then at the best two on all prompts, between two runs of ours on all prompts. Ratios are of
 prompts per second. lm-eval's texts are compared with ours, so both are known to do the same work. Model loading is left
 out, rendering the prompts and reading the answers are in. Threads: `--threads`, 1 by default, since with other work on
 the cores two threads wait for each other.
@@ -105,18 +105,18 @@ def compare(condition: str, arguments: argparse.Namespace, engine: Any, prompts:
         some = prompts[: arguments.slow if batch == "1" else arguments.scan]
         run = lambda batch=batch, some=some: run_lm_eval(engine.folder, some, batch, fixed)  # noqa: E731
         scans.append(measure(f"lm-eval hf, batch {batch}", len(some), run) | {"batch": batch})
-    best = max(scans, key=lambda row: row["prompts_per_second"])["batch"]
-    full = measure(
-        f"lm-eval hf, batch {best} (its best)",
-        len(prompts),
-        lambda: run_lm_eval(engine.folder, prompts, best, fixed),
-    )
-    rows += [*scans, full]
+    order = sorted(scans, key=lambda row: -row["prompts_per_second"])
+    fulls = []
+    for batch in [row["batch"] for row in order[:2]]:  # many prompts make more alike batches: the second may win
+        run = lambda batch=batch: run_lm_eval(engine.folder, prompts, batch, fixed)  # noqa: E731
+        fulls.append(measure(f"lm-eval hf, batch {batch}", len(prompts), run))
+    full = max(fulls, key=lambda row: row["prompts_per_second"])
+    rows += [*scans, *fulls]
     rows.append(measure(f"safekeel hf, batch {BATCH}, again", len(prompts), lambda: run_ours(engine, prompts, fixed)))
     same = sum(a == b for a, b in zip(rows[0]["texts"], full["texts"], strict=True)) if not fixed else None
     ours = (rows[0]["prompts_per_second"] + rows[-1]["prompts_per_second"]) / 2
     default = next((row["prompts_per_second"] for row in scans if row["batch"] == "1"), None)
-    peak = max(row["prompts_per_second"] for row in [*scans, full])
+    peak = max(row["prompts_per_second"] for row in [*scans, *fulls])
     return {
         "condition": condition,
         "rows": [{key: value for key, value in row.items() if key not in ("texts", "batch")} for row in rows],

@@ -19,7 +19,7 @@ import typer
 from typer.exceptions import TyperException
 
 from safekeel import __version__
-from safekeel.commands import bank, corpus, data, evaluation, nano, train
+from safekeel.commands import bank, corpus, data, evaluation, judge, nano, train
 from safekeel.commands.common import AsJson, Out, Set, say
 from safekeel.errors import SafeKeelError, UsageError
 
@@ -29,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-GROUPS = {"bank": bank, "corpus": corpus, "data": data, "nano": nano, "train": train}
+GROUPS = {"bank": bank, "corpus": corpus, "data": data, "judge": judge, "nano": nano, "train": train}
 for _name, _module in GROUPS.items():
     app.add_typer(_module.app, name=_name)
 app.command("eval")(evaluation.evaluate)

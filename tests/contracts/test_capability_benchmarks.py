@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("lm_eval", reason="the extra `capability` is not installed")
 
-from safekeel.bench.capability import CAPABILITY
+from safekeel.bench.capability import GENERATIVE
 from safekeel.bench.capability.grader import LmEvalGrader
 from safekeel.bench.capability.sources import LETTERS
 from safekeel.errors import DataError, UsageError
@@ -24,9 +24,9 @@ SUBJECTS = {"mmlu": 57, "ceval": 52, "cmmlu": 67, "gsm8k": 0, "math500": 7, "cma
 SAYS = {"en": "\nAnswer: {}", "zh": "\n答案：{}"}
 
 
-@pytest.fixture(scope="module", params=[bench.name for bench in CAPABILITY])
+@pytest.fixture(scope="module", params=[bench.name for bench in GENERATIVE])
 def loaded(request: pytest.FixtureRequest) -> tuple[str, list[Prompt]]:
-    (bench,) = (bench for bench in CAPABILITY if bench.name == request.param)
+    (bench,) = (bench for bench in GENERATIVE if bench.name == request.param)
     return bench.name, bench.prompts("test", None, None, 0)
 
 
@@ -78,13 +78,13 @@ def test_the_gold_answer_is_right_and_another_is_wrong(loaded: tuple[str, list[P
 @needs_data
 def test_a_limit_draws_the_same_items_every_time(loaded: tuple[str, list[Prompt]]) -> None:
     name, prompts = loaded
-    (bench,) = (bench for bench in CAPABILITY if bench.name == name)
+    (bench,) = (bench for bench in GENERATIVE if bench.name == name)
     drawn = bench.prompts("test", 7, None, 3)
     assert drawn == bench.prompts("test", 7, None, 3)
     assert len(drawn) == 7 and all(prompt in prompts for prompt in drawn)
 
 
-@pytest.mark.parametrize("bench", CAPABILITY, ids=lambda bench: bench.name)
+@pytest.mark.parametrize("bench", GENERATIVE, ids=lambda bench: bench.name)
 def test_missing_data_says_where_to_get_it(bench: object, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"https://"):
         bench.prompts("test", None, tmp_path, 0)  # type: ignore[attr-defined]

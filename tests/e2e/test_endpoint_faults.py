@@ -21,7 +21,7 @@ import pytest
 
 from safekeel.bench.generate import generate
 from safekeel.chat import split_completion
-from safekeel.engines import open_engine
+from safekeel.engines import dispatch, open_engine
 from safekeel.engines.base import Sampling
 from safekeel.errors import EngineError
 from safekeel.records import Completion, Message, Prompt, read_jsonl
@@ -30,6 +30,12 @@ from tests.helpers import command, environment, safekeel
 
 KEY = "sk-test-0123456789abcdef"
 SAMPLING = Sampling(max_tokens=500)
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a second before the first retry is right for a server and long for a test."""
+    monkeypatch.setattr(dispatch, "FIRST_WAIT", 0.02)
 
 
 def prompts(number: int) -> list[Prompt]:
@@ -210,6 +216,28 @@ def test_a_wrong_address_stops_the_run() -> None:
         engine(server).generate(prompts(5), SAMPLING)
 
 
+def test_a_server_that_closes_for_the_day_stops_the_run() -> None:
+    said = r"slow down.*\(it asks to wait 86400 s\).*run the same command again"
+    closed = endpoint(faults={"busy": 1.0}, fault_times=0, retry_after=86_400)
+    with closed as server, pytest.raises(EngineError, match=said):
+        engine(server).generate(prompts(30), SAMPLING)
+
+
+def test_a_server_that_turns_everything_away_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "BUSY_PATIENCE", 0.3)
+    busy = endpoint(faults={"busy": 1.0}, fault_times=0, retry_after=0.01)
+    with busy as server, pytest.raises(EngineError, match=r"turned every request away for 0 s: HTTP 429: slow down"):
+        engine(server, concurrency=4).generate(prompts(30), SAMPLING)
+
+
+def test_an_error_in_what_takes_the_rows_stops_the_run() -> None:
+    def full(row: Completion) -> None:
+        raise OSError("the disk is full")
+
+    with endpoint() as server, pytest.raises(OSError, match="the disk is full"):
+        engine(server).generate(prompts(30), SAMPLING, full)
+
+
 # --- death ------------------------------------------------------------------------------------------------------------
 
 
@@ -253,7 +281,7 @@ def test_kill_9_at_half_and_the_same_command_again(tmp_path: Path) -> None:
     out = tmp_path / "eval"
     with endpoint(latency=0.1) as server:
         arguments = ["eval", "api:mock", "--base-url", server.base_url, "--bench", "tc260-refuse", "--judge", "rules"]
-        arguments += ["--limit", "120", "--concurrency", "4", "--out", str(out)]
+        arguments += ["--limit", "120", "--concurrency", "8", "--out", str(out)]
         process = subprocess.Popen(command(*arguments), env=environment(), stderr=subprocess.DEVNULL)
         path = out / "completions.jsonl"
         while not path.exists() or path.read_bytes().count(b"\n") < 60:

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("lm_eval", reason="the extra `capability` is not installed")
 
-from safekeel.bench.capability import CAPABILITY, TASKS, lmeval, sources
+from safekeel.bench.capability import GENERATIVE, TASKS, lmeval, sources
 from safekeel.bench.capability.grader import LmEvalGrader
 from safekeel.bench.capability.lm_context import NO_ANSWER, gradable_text, messages_of
 from safekeel.bench.capability.math_check import MathCheck
@@ -179,7 +179,7 @@ def test_both_ways_give_the_same_result_for_every_item(
 
     from safekeel.bench.capability.lm_adapter import SafeKeelLM
 
-    (bench,) = (b for b in CAPABILITY if b.name == "gsm8k")
+    (bench,) = (b for b in GENERATIVE if b.name == "gsm8k")
     prompts = bench.prompts("test", None, gsm8k_folder, 0)
     rows = engine.generate(prompts, Sampling())
     ours = [v.label == "correct" for (v,) in LmEvalGrader("gsm8k").judge_many(list(zip(prompts, rows, strict=True)))]

@@ -18,7 +18,7 @@ transformers = pytest.importorskip("transformers")
 from scipy.stats import chisquare  # noqa: E402
 
 from safekeel.engines.decoding import Decoder, Row  # noqa: E402
-from safekeel.engines.growing_cache import growing_cache, join, supports  # noqa: E402
+from safekeel.engines.growing_cache import growing_cache, joined, select, supports  # noqa: E402
 from safekeel.engines.plain_decoding import PlainDecoder  # noqa: E402
 from safekeel.nano.model import shipped_checkpoint  # noqa: E402
 
@@ -218,10 +218,10 @@ def test_tokens_are_drawn_with_their_probabilities(llama: Any, temperature: floa
 def test_rows_are_given_out_early_and_their_seconds_add_up(llama: Any) -> None:
     import time
 
-    rows = [Row([5, 6], limit) for limit in (1, 2, 30, 30, 3)]
+    rows = [Row([5, 6], limit) for limit in (1, 2, 2, 30, 3)]
     started = time.perf_counter()
     order = [row.limit for row in Decoder(llama, NO_STOP, 0, 4, 0.0, 1.0, 0).run(rows)]
-    assert order == [1, 2, 3, 30, 30]  # the last one joined when the first two had left
+    assert order == [1, 2, 2, 3, 30]  # the long one was set aside while the last one had its turn
     assert 0 < sum(row.seconds for row in rows) <= time.perf_counter() - started
 
 
@@ -230,20 +230,20 @@ def test_nothing_to_do(llama: Any) -> None:
 
 
 @pytest.mark.parametrize(("length", "start", "width"), [(5, 0, 3), (5, 2, 3), (5, 4, 9)])
-def test_joined_caches_hold_both_at_the_right(length: int, start: int, width: int) -> None:
+def test_selected_and_joined_caches_hold_their_rows_at_the_right(length: int, start: int, width: int) -> None:
     old, new = growing_cache(), growing_cache()
     for cache, rows, positions in ((old, 3, length), (new, 2, width)):
         for layer in range(2):
             cache.update(*torch.randn(2, rows, 2, positions, 4), layer)
-    joined = join(old, torch.tensor([0, 2]), start, new)
+    both = joined(select(old, torch.tensor([0, 2]), start), new)
     total = max(length - start, width)
-    assert joined.get_seq_length() == total
+    assert both.get_seq_length() == total
     for layer in range(2):
-        keys = joined.layers[layer].keys
+        keys = both.layers[layer].keys
         assert torch.equal(keys[:2, :, total - (length - start) :], old.layers[layer].keys[[0, 2], :, start:])
         assert torch.equal(keys[2:, :, total - width :], new.layers[layer].keys)
         assert keys[:2, :, : total - (length - start)].eq(0).all() and keys[2:, :, : total - width].eq(0).all()
     more = torch.randn(2, 4, 2, 1, 4)
-    keys, values = joined.update(*more, 0)
+    keys, values = both.update(*more, 0)
     assert torch.equal(keys[:, :, -1:], more[0]) and torch.equal(values[:, :, -1:], more[1])
     assert keys.shape[-2] == total + 1

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from safekeel.engines.base import Engine, Sampling, error_row, generation_key
+from safekeel.engines.ranking import require_ranking
 from safekeel.errors import DataError
 from safekeel.progress import Progress
 from safekeel.records import Completion, Prompt, append_jsonl, read_jsonl, recover_jsonl, write_jsonl
@@ -40,10 +41,12 @@ def generate(
 
     Raises:
         DataError: a file of rows is malformed, or two prompts share an id.
+        UsageError: options are to be ranked by log-likelihood, and the engine cannot.
         EngineError: the engine gave up; finished rows are in `path`, and the same call continues.
     """
     if len({prompt.id for prompt in prompts}) != len(prompts):
         raise DataError(f"{path}: two prompts share an id; ids must be unique within an evaluation.")
+    require_ranking(engine, prompts)
     keys, unrenderable = _keys(engine, prompts, sampling)
     done = _found_again(path, keys, reuse)
     path.touch()

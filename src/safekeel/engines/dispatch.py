@@ -136,6 +136,7 @@ class Dispatch:
         if not isinstance(outcome, Arrived):
             self._settle(job, request, endpoint, outcome)
             return
+        endpoint.has_answered = True
         self._unread.append((job, request, endpoint, outcome))
         if not self._reading:
             self._reading = True
@@ -155,6 +156,7 @@ class Dispatch:
         self._reading = bool(self._unread)
         if self._reading:
             self._loop.call_soon(self._read)
+        self._fill()  # a whole reply may have brought an endpoint back
 
     def _settle_next(self) -> None:
         job, request, endpoint, arrived = self._unread.popleft()
@@ -169,7 +171,6 @@ class Dispatch:
 
     def _settle(self, job: Job, request: Request, endpoint: Endpoint, outcome: Outcome) -> None:
         if isinstance(outcome, Answered):
-            endpoint.has_answered = True
             endpoint.is_alive()
             self._last_row = self._loop.time()
             self._keep(job, outcome.row)

@@ -28,7 +28,7 @@ class Endpoint:
         self.in_flight = 0
         self.num_sent = 0
         self.has_answered = False
-        """Whether it ever gave a row."""
+        """Whether it ever accepted a request: key, URL and model name are then right."""
         self.accepts_key = False
         """Whether it listed its models to our key: then a 403 is about a prompt."""
         self.down_since: float | None = None

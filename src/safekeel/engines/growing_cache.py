@@ -10,8 +10,8 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer
 
-GROWTH = 64
-"""Positions by which the memory grows at once: a copy of everything every 64 steps."""
+GROWTH = 32
+"""Positions by which the memory grows at once. 16 to 64 measured alike on nano."""
 
 
 class GrowingLayer(DynamicLayer):

@@ -24,12 +24,16 @@ from safekeel.engines.decoding import Decoder, Row
 from safekeel.engines.growing_cache import supports
 from safekeel.engines.local import Job, completion_row, find_model, make_jobs, model_name, too_long, weights_id
 from safekeel.engines.plain_decoding import PlainDecoder
+from safekeel.engines.ranking import is_ranked, rank, ranking_text
 from safekeel.errors import EngineError, SafeKeelError
 from safekeel.records import Completion, Finish, Prompt
 
 
 class HfEngine:
     """A causal language model in a folder (or of the Hugging Face hub), in safetensors, without remote code."""
+
+    ranks = True
+    """Prompts whose options are to be ranked by log-likelihood are (`ranking.py`)."""
 
     def __init__(self, path: str | Path, batch_size: int = 64, device: str | None = None) -> None:
         """Load tokenizer and weights: fp32 on CPU, the checkpoint's own type on an accelerator.
@@ -72,6 +76,8 @@ class HfEngine:
 
     def rendered(self, prompt: Prompt, sampling: Sampling) -> str:
         """See `Engine.rendered`."""
+        if is_ranked(prompt):
+            return ranking_text(prompt)
         return render_prompt(self.tokenizer, prompt.messages, sampling.think)
 
     def generate(
@@ -85,6 +91,24 @@ class HfEngine:
             DataError: the chat template rejects a prompt's messages.
             EngineError: out of memory.
         """
+        answered = iter(self._answer([prompt for prompt in prompts if not is_ranked(prompt)], sampling, on_completion))
+        ranked = iter(self._rank([prompt for prompt in prompts if is_ranked(prompt)], sampling, on_completion))
+        return [
+            next(ranked if is_ranked(prompt) else answered) for prompt in prompts for _ in range(sampling.num_samples)
+        ]
+
+    def _rank(self, prompts: list[Prompt], sampling: Sampling, on_completion: OnCompletion | None) -> list[Completion]:
+        rows = []
+        for row in rank(self.model, self.tokenizer, self.name, self.batch_size, prompts) if prompts else ():
+            for sample in range(sampling.num_samples):  # a ranking draws nothing: all samples are the same
+                rows.append(row.model_copy(update={"sample": sample}))
+                if on_completion is not None:
+                    on_completion(rows[-1])
+        return rows
+
+    def _answer(
+        self, prompts: list[Prompt], sampling: Sampling, on_completion: OnCompletion | None
+    ) -> list[Completion]:
         rows: dict[int, Completion] = {}
 
         def done(job: Job, row: Completion) -> None:

@@ -36,8 +36,8 @@ def require_ranking(engine: Any, prompts: Sequence[Prompt]) -> None:
     if ranked is not None and not getattr(engine, "ranks", False):
         bench = ranked.id.split("/")[0]
         raise UsageError(
-            f"{bench} ranks options by log-likelihood, which {engine.name} cannot do: it needs a local model (hf:PATH). "
-            f"For any engine there is the generative {bench.removesuffix('-loglikelihood')}."
+            f"{bench} ranks options by log-likelihood, which {engine.name} cannot do; use a local model (hf:PATH). "
+            f"Any engine can answer the generative {bench.removesuffix('-loglikelihood')}."
         )
 
 
@@ -46,9 +46,7 @@ def ranking_text(prompt: Prompt) -> str:
     return json.dumps([prompt.messages[-1].content, prompt.meta[CONTINUATIONS]], ensure_ascii=False)
 
 
-def rank(
-    model: Any, tokenizer: Any, name: str, batch_size: int, prompts: Sequence[Prompt]
-) -> Iterator[tuple[Prompt, Completion]]:
+def rank(model: Any, tokenizer: Any, name: str, batch_size: int, prompts: Sequence[Prompt]) -> Iterator[Completion]:
     """A completion per prompt: its answer is the likeliest option, its raw text `{option: [log-likelihood, greedy]}`.
 
     Raises:
@@ -75,7 +73,7 @@ def rank(
         share = (time.perf_counter() - started) / len(chunk)
         for prompt in chunk:
             ranking = {option: next(results) for option in prompt.meta[CONTINUATIONS]}
-            yield prompt, _row(prompt, name, ranking, share)
+            yield _row(prompt, name, ranking, share)
 
 
 def _row(prompt: Prompt, name: str, ranking: dict[str, tuple[float, bool]], seconds: float) -> Completion:

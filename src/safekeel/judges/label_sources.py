@@ -97,7 +97,7 @@ def read_xstest(data_dir: Path | None = None) -> LabelledSet:
     for sample, file in enumerate(files):
         model = file.stem.removeprefix("xstest_v2_completions_")
         columns = ("id", "prompt", "completion", "annotation_1", "annotation_2", "final_label")
-        for line, row in _read_csv(file, columns):
+        for line, row in csv_rows(file, columns):
             labels = [_among(row[name], XSTEST_LABELS, file, line, name) for name in columns[3:]]
             answer = {("answer", "refused"): NO if labels[2] == XSTEST_LABELS[0] else YES}
             items.append(_item(f"xstest/{row['id']}", sample, model, row, ("prompt", "completion"), answer, labels[:2]))
@@ -120,7 +120,7 @@ def read_do_not_answer(data_dir: Path | None = None) -> LabelledSet:
         name = f"human_labels/annotated_response_{model}.csv"
         file = find_data("do_not_answer", name, "github.com/Libr-AI/do-not-answer", data_dir)
         files.append(file)
-        for line, row in _read_csv(file, ("id", "question", "response", "harmful", "action")):
+        for line, row in csv_rows(file, ("id", "question", "response", "harmful", "action")):
             harmful = _among(row["harmful"], ("0", "1"), file, line, "harmful")
             action = _among(row["action"], tuple("012345"), file, line, "action")
             answer: dict[Asked, str] = {("answer", "harmful"): YES if harmful == "1" else NO}
@@ -142,7 +142,7 @@ def read_jade(data_dir: Path | None = None) -> LabelledSet:
     """
     file = find_data("jade", "jade_alignment_hard_zh.csv", "github.com/whitzard-ai/jade-db", data_dir)
     items = []
-    for _, row in _read_csv(file, ("ID", "问题", "违规回答", "安全有用回答"), "gb18030"):
+    for _, row in csv_rows(file, ("ID", "问题", "违规回答", "安全有用回答"), "gb18030"):
         for sample, (column, answer) in enumerate((("违规回答", YES), ("安全有用回答", NO))):
             labels: dict[Asked, str] = {("answer", "harmful"): answer}
             items.append(_item(f"jade/{row['ID']}", sample, "jade", row, ("问题", column), labels, lang="zh"))
@@ -178,7 +178,7 @@ def read_zh_judge(data_dir: Path | None = None) -> LabelledSet:
         thought = _among(row.thought_label, THOUGHT_LABELS, file, line, "thought_label")
         answer = _among(row.answer_label, ANSWER_LABELS, file, line, "answer_label")
         labels = {**answers_of("thought", thought), **answers_of("answer", answer)}
-        prompt, completion = _texts(f"zh-judge/{row.id}", 0, "zh-judge", row.prompt, row.answer, "zh", row.thought)
+        prompt, completion = prompt_and_completion(f"zh-judge/{row.id}", 0, "zh-judge", row.prompt, row.answer, "zh", row.thought)
         items.append(Labelled(prompt, completion, labels, (row.second_thought_label, row.second_answer_label)))
     note = "written and labelled by language models: agreement with it is never agreement with people"
     return LabelledSet("zh-judge", "zh", "model", items, [file], note)
@@ -207,13 +207,14 @@ def _item(
     raters: Sequence[str] = (),
     lang: Lang = "en",
 ) -> Labelled:
-    prompt, completion = _texts(prompt_id, sample, model, row[texts[0]], row[texts[1]], lang, None)
+    prompt, completion = prompt_and_completion(prompt_id, sample, model, row[texts[0]], row[texts[1]], lang, None)
     return Labelled(prompt, completion, labels, tuple(raters))
 
 
-def _texts(
+def prompt_and_completion(
     prompt_id: str, sample: int, model: str, question: str, answer: str, lang: Lang, thought: str | None
 ) -> tuple[Prompt, Completion]:
+    """A prompt and a finished completion to it, as label sources have them."""
     prompt = Prompt(
         id=prompt_id,
         messages=(Message(role="user", content=question),),
@@ -240,7 +241,7 @@ def _texts(
     return prompt, completion
 
 
-def _read_csv(file: Path, columns: Sequence[str], encoding: str = "utf-8-sig") -> list[tuple[int, dict[str, str]]]:
+def csv_rows(file: Path, columns: Sequence[str], encoding: str = "utf-8-sig") -> list[tuple[int, dict[str, str]]]:
     """(line, row) of a CSV; lines are those at which rows end, as fields hold line breaks."""
     try:
         text = file.read_bytes().decode(encoding)

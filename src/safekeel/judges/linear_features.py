@@ -29,7 +29,7 @@ _DIGITS = re.compile(r"\d+")
 _OMITTED = re.compile(  # what our own training rows leave out ("[地点略]"): else it is learnt as the sign of harm
     r"[\[({【〔][^\[\](){}【】〔〕\n]{0,40}?(?:略|省去|隐去|隱去|遮去|删去|刪去|omitted|redacted)[^\[\](){}【】〔〕\n]{0,20}[\])}】〕]"
 )
-_MULTIPLIER = np.uint32(0x9E3779B1)  # the prime next to 2^32 / golden ratio: Fibonacci hashing (Knuth, TAOCP 3, 6.4)
+_MULTIPLIER = 0x9E3779B1  # the prime next to 2^32 / golden ratio: Fibonacci hashing (Knuth, TAOCP 3, 6.4)
 _STEP = np.uint32(0x01000193)  # the 32-bit FNV prime
 _SPREAD = np.uint32(16)
 
@@ -80,6 +80,8 @@ class Hashed(NamedTuple):
     values: npt.NDArray[np.float32]
     """1 / sqrt(number of buckets in the space): each space has length 1 however long the text."""
     is_chinese: bool
+    has_words: bool
+    """Whether there is any letter or digit."""
 
 
 def plain(text: str, max_chars: int) -> str:
@@ -97,7 +99,8 @@ def _both_ends(text: str, max_chars: int) -> str:
 
 def hashed(text: str, features: Features) -> Hashed:
     """The n-grams of a text (any text: it goes through `plain`)."""
-    line = f"{EDGE}{plain(text, features.max_chars)}{EDGE}"
+    read = plain(text, features.max_chars)
+    line = f"{EDGE}{read}{EDGE}"
     codes = np.frombuffer(line.encode("utf-32-le", "replace"), dtype=np.uint32)
     found: list[npt.NDArray[np.uint32]] = []
     rolling = np.zeros(len(codes), dtype=np.uint32)
@@ -112,13 +115,13 @@ def hashed(text: str, features: Features) -> Hashed:
     sizes = np.diff(starts)
     values = np.repeat((1 / np.sqrt(np.maximum(sizes, 1))).astype(np.float32), sizes)
     buckets = (distinct & np.uint32((1 << features.bits) - 1)).astype(np.int64)
-    return Hashed(buckets, values, _is_chinese(codes))
+    return Hashed(buckets, values, _is_chinese(codes), any(char.isalnum() for char in read))
 
 
 def _numbered(mixed: npt.NDArray[np.uint32], index: int, features: Features) -> npt.NDArray[np.uint32]:
     """Buckets, with the number of the space above their bits."""
-    salt = np.uint32(2 * index + 1)
-    return ((mixed * (_MULTIPLIER * salt)) >> np.uint32(32 - features.bits)) | np.uint32(index << features.bits)
+    multiplier = np.uint32(_MULTIPLIER * (2 * index + 1) & 0xFFFFFFFF)
+    return ((mixed * multiplier) >> np.uint32(32 - features.bits)) | np.uint32(index << features.bits)
 
 
 def _distinct(numbers: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:

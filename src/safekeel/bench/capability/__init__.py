@@ -6,9 +6,12 @@ log-likelihood (no thought, a local model). Their figures do not compare.
 """
 
 from safekeel.bench.base import Benchmark
+from safekeel.bench.capability import loglikelihood
 from safekeel.bench.capability.benchmark import CEVAL, CMATH, CMMLU, GSM8K, MATH500, MMLU
 from safekeel.bench.capability.lmeval import TASKS
 
-CAPABILITY: tuple[Benchmark, ...] = (MMLU, CEVAL, CMMLU, GSM8K, MATH500, CMATH)
+GENERATIVE: tuple[Benchmark, ...] = (MMLU, CEVAL, CMMLU, GSM8K, MATH500, CMATH)
+LOGLIKELIHOOD: tuple[Benchmark, ...] = (loglikelihood.MMLU, loglikelihood.CEVAL, loglikelihood.CMMLU)
+CAPABILITY = (*GENERATIVE, *LOGLIKELIHOOD)
 
-__all__ = ["CAPABILITY", "TASKS"]
+__all__ = ["CAPABILITY", "GENERATIVE", "LOGLIKELIHOOD", "TASKS"]

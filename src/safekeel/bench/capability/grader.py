@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from safekeel.bench.capability import lmeval
 from safekeel.bench.capability.lm_context import gradable_text
+from safekeel.bench.capability.loglikelihood import FAMILIES, SUFFIX
 from safekeel.bench.capability.sources import ROWS
 from safekeel.errors import DataError, nearest
 from safekeel.judges.base import JudgeCard, unjudgeable, unscored
 from safekeel.records import Completion, LabelSource, Prompt, Verdict
+
+KNOWN = (*ROWS, *(f"{family}{SUFFIX}" for family in FAMILIES))
 
 
 class LmEvalGrader:
@@ -29,9 +33,9 @@ class LmEvalGrader:
             DataError: there is no such benchmark.
             EngineError: lm-eval is not installed.
         """
-        if task not in ROWS:
+        if task not in KNOWN:
             raise DataError(
-                f"an item names the grader 'lm-eval:{task}'.{nearest(task, ROWS)} Expected one of {', '.join(ROWS)}."
+                f"an item names the grader 'lm-eval:{task}'.{nearest(task, KNOWN)} Expected one of {', '.join(KNOWN)}."
             )
         self.task = task
         self.name = f"lm-eval:{task}"
@@ -57,10 +61,21 @@ class LmEvalGrader:
                 found[place] = unscored(self, completion, "answer", reason)
             else:
                 gradable.append((place, prompt.target, completion))
-        golds, texts = [gold for _, gold, _ in gradable], [gradable_text(row) for *_, row in gradable]
-        for (place, gold, row), results in zip(gradable, lmeval.grade(self.task, golds, texts), strict=True):
-            found[place] = self._verdict(row, gold, results)
+        results = self._grade([gold for _, gold, _ in gradable], [row for *_, row in gradable])
+        for (place, gold, row), metrics in zip(gradable, results, strict=True):
+            found[place] = self._verdict(row, gold, metrics)
         return [[found[place]] for place in range(len(items))]
+
+    def _grade(self, golds: list[str], rows: list[Completion]) -> list[dict[str, float]]:
+        if self.task in ROWS:
+            return lmeval.grade(self.task, golds, [gradable_text(row) for row in rows])
+        try:
+            return lmeval.grade_rankings(golds, [json.loads(row.raw) for row in rows])
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{self.name}: a completion holds no log-likelihoods of the options ({error}); expected rows that the "
+                "hf engine made for this benchmark. Generate them again."
+            ) from error
 
     def _verdict(self, completion: Completion, gold: str, results: dict[str, Any]) -> Verdict:
         if results.get("undecided"):

@@ -67,7 +67,7 @@ def grading_task(name: str) -> Any:
     Raises:
         EngineError: lm-eval is not installed.
     """
-    row = dict.fromkeys(("id", "question", "answer", "subject", *sources.LETTERS), "?")
+    row: dict[str, Any] = dict.fromkeys(("id", "question", "answer", "subject", *sources.LETTERS), "?")
     return _build(name, {"custom_dataset": partial(_as_dataset, [row])})
 
 
@@ -91,8 +91,51 @@ def grade(name: str, golds: Sequence[str], answers: Sequence[str]) -> list[dict[
     return [task.process_results(each.doc, [each.filtered_resps[filters.name]]) for each in instances]
 
 
+def grade_rankings(golds: Sequence[str], rankings: Sequence[dict[str, tuple[float, bool]]]) -> list[dict[str, float]]:
+    """lm-eval's metrics of log-likelihoods per option letter, with whether each would be generated greedily."""
+    task = _ranking_task()
+    return [
+        task.process_results({"gold": sources.LETTERS.index(gold)}, [ranking[letter] for letter in sources.LETTERS])
+        for gold, ranking in zip(golds, rankings, strict=True)
+    ]
+
+
+@cache
+def _ranking_task() -> Any:
+    return _configured(
+        {
+            "task": "safekeel_ranking",
+            "output_type": "multiple_choice",
+            "custom_dataset": partial(_as_dataset, [{"question": "?", "gold": 0}]),
+            "test_split": "test",
+            "doc_to_text": "question",
+            "doc_to_choice": list(sources.LETTERS),
+            "doc_to_target": "gold",
+            "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+        }
+    )
+
+
+def community_task(file: str, overrides: dict[str, Any]) -> Any:
+    """A task of lm-eval's own, by its file below `lm_eval/tasks`.
+
+    Raises:
+        EngineError: lm-eval is not installed, or this version of it has no such file.
+    """
+    require_lm_eval()
+    import lm_eval.tasks
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    path = Path(str(lm_eval.tasks.__file__)).parent / file
+    if not path.is_file():
+        raise EngineError(f"lm-eval {version('lm_eval')} has no task file {file}; install lm-eval 0.4.13: {INSTALL}.")
+    return _configured({**load_yaml(path), **overrides})
+
+
 def headline_metric(name: str) -> str:
     """The metric that decides whether an answer is right: the first of the definition."""
+    if name not in sources.ROWS:
+        return "acc"
     metric: str = grading_task(name).config.metric_list[0]["metric"]
     return metric
 
@@ -104,20 +147,27 @@ def grading_version(name: str) -> str:
     except PackageNotFoundError:
         checker = None
     code = [Path(str(module.__file__)).read_text("utf-8") for module in (extract, math_check)]
-    definitions = [file.read_text("utf-8") for file in (TASKS / f"{name}.yaml", *sorted(TASKS.glob("_*.yaml")))]
+    files = (TASKS / f"{name}.yaml", *sorted(TASKS.glob("_*.yaml"))) if name in sources.ROWS else ()
+    definitions = [file.read_text("utf-8") for file in files]
     return digest({"definitions": definitions, "code": code, "lm_eval": require_lm_eval(), "math_verify": checker})
 
 
 def _build(name: str, overrides: dict[str, Any]) -> Any:
     require_lm_eval()
-    from lm_eval.api.task import ConfigurableTask
     from lm_eval.tasks._yaml_loader import load_yaml  # TaskManager takes no overrides of a task that has a file
 
+    return _configured({**load_yaml(TASKS / f"{name}.yaml"), **overrides})
+
+
+def _configured(config: dict[str, Any]) -> Any:
+    require_lm_eval()
+    from lm_eval.api.task import ConfigurableTask
+
     with quiet():
-        return ConfigurableTask(config={**load_yaml(TASKS / f"{name}.yaml"), **overrides})
+        return ConfigurableTask(config=config)
 
 
-def _as_dataset(rows: list[sources.Row], **_: Any) -> dict[str, Any]:
+def _as_dataset(rows: list[dict[str, Any]], **_: Any) -> dict[str, Any]:
     from datasets import Dataset
 
     return {"test": Dataset.from_list(rows)}
@@ -127,7 +177,7 @@ def _dataset(name: str, **options: Any) -> dict[str, Any]:
     rows = sources.ROWS[name](**options)
     if not rows:
         raise DataError(f"{name}: the data holds no items. Get it again from {sources.UPSTREAM[name]}.")
-    return _as_dataset(rows)
+    return _as_dataset(list(map(dict, rows)))
 
 
 # What the definitions name as `custom_dataset`: lm-eval calls it with the task's metadata and `dataset_kwargs`.

@@ -16,7 +16,7 @@ from safekeel.bench.base import BenchmarkBase, require_split, sample
 from safekeel.bench.capability import lmeval, sources
 from safekeel.engines.ranking import CONTINUATIONS
 from safekeel.errors import DataError
-from safekeel.records import Message, Prompt
+from safekeel.records import Lang, Message, Prompt
 
 SUFFIX = "-loglikelihood"
 NUM_EXAMPLES = 5
@@ -35,7 +35,7 @@ class LoglikelihoodBenchmark(BenchmarkBase):
     metrics: tuple[str, ...] = ("acc",)
     max_tokens = 1  # nothing is generated
 
-    def __init__(self, family: str, lang: str, source: str, licence: str) -> None:
+    def __init__(self, family: str, lang: Lang, source: str, licence: str) -> None:
         self.name, self.family, self.lang = f"{family}{SUFFIX}", family, lang
         self.source, self.licence = f"{source}, {NUM_EXAMPLES} examples, log-likelihood", licence
 
@@ -78,7 +78,7 @@ class LoglikelihoodBenchmark(BenchmarkBase):
         return Prompt(
             id=f"{self.name}/{row['id']}",
             messages=(Message(role="user", content=context),),
-            lang=self.lang,  # type: ignore[arg-type]
+            lang=self.lang,
             risk=None,
             expect="choose",
             target=row["answer"],
@@ -110,6 +110,7 @@ def _datasets(data: dict[str, list[dict[str, Any]]], **_: Any) -> dict[str, Any]
     return {split: Dataset.from_list(rows) for split, rows in data.items()}
 
 
+FAMILIES = tuple(_FILES)
 MMLU = LoglikelihoodBenchmark("mmlu", "en", "MMLU (arXiv:2009.03300)", "MIT")
 CEVAL = LoglikelihoodBenchmark("ceval", "zh", "C-Eval validation (arXiv:2305.08322)", "CC-BY-NC-SA-4.0")
 CMMLU = LoglikelihoodBenchmark("cmmlu", "zh", "CMMLU (arXiv:2306.09212)", "CC-BY-NC-SA-4.0")
