@@ -82,11 +82,9 @@ def ask(url: str) -> dict[str, Any]:
 
 def speed(client: str, python: str, concurrency: int, latency: float, number: int) -> dict[str, Any]:
     """One client at one load."""
-    options = {"requests": number, "concurrency": concurrency, "timeout": 600, "warm_up": False}
-    with mock(0.01) as warm_up:  # imports, and whatever a client does once
-        run_client(client, python, options | {"url": warm_up, "requests": 10, "concurrency": 10})
-    with mock(latency) as url:
-        result = run_client(client, python, options | {"url": url})
+    options = {"requests": number, "concurrency": concurrency, "timeout": 600}
+    with mock(0.01) as warm_up, mock(latency) as url:
+        result = run_client(client, python, options | {"url": url, "warm_up": warm_up})
         seen = ask(url)
     ideal = number / concurrency * latency
     row = {"client": client, "concurrency": concurrency, "latency": latency, "requests": number, "ideal": ideal}
@@ -100,7 +98,7 @@ def speed(client: str, python: str, concurrency: int, latency: float, number: in
 
 def stream_cost() -> dict[str, float]:
     """CPU per streamed event (token) of the bare loop: its whole CPU time less that of unstreamed replies."""
-    options = {"requests": 200, "concurrency": 100, "timeout": 600, "warm_up": False}
+    options = {"requests": 200, "concurrency": 100, "timeout": 600, "warm_up": ""}
     with mock(4.0) as url:
         plain = run_client("bare aiohttp", sys.executable, options | {"url": url})
         streamed = run_client("bare aiohttp, streamed", sys.executable, options | {"url": url})
@@ -110,7 +108,7 @@ def stream_cost() -> dict[str, float]:
 
 def faults(client: str, python: str, name: str) -> dict[str, Any]:
     """One client under one kind of fault; asked again, a chosen prompt is answered, so nothing need be lost."""
-    options = {"requests": FAULT_REQUESTS, "concurrency": FAULT_CONCURRENCY, "timeout": FAULT_TIMEOUT, "warm_up": False}
+    options = {"requests": FAULT_REQUESTS, "concurrency": FAULT_CONCURRENCY, "timeout": FAULT_TIMEOUT, "warm_up": ""}
     with endpoint(latency=FAULT_LATENCY, faults=FAULTS[name], fault_times=1, retry_after=1) as server:
         result = run_client(client, python, options | {"url": server.base_url})
         seen = server.stats()["faults"]
@@ -126,6 +124,7 @@ def markdown(report: dict[str, Any]) -> str:
         f"with other work (`load` = load average after the run), {inspect}.\n"
     ]
     lines += speed_table(report.get("speed", []), report.get("stream"))
+    lines += [f"{note}\n" for note in report.get("notes", [])]
     lines += fault_table(report.get("faults", []))
     return "\n".join(lines) + "\n"
 
@@ -169,6 +168,12 @@ def fault_table(rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def write(report: dict[str, Any], folder: Path) -> None:
+    """Both files."""
+    (folder / "endpoint.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    (folder / "endpoint.md").write_text(markdown(report), "utf-8")
+
+
 def main() -> None:
     """Measure everything, write both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -176,6 +181,8 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the requests")
     parser.add_argument("--clients", default=",".join(CLIENTS))
     parser.add_argument("--only", choices=("speed", "faults"), help="one of the tables; the other is kept as it was")
+    parser.add_argument("--note", action="append", default=[], help="a remark to print below the speed table")
+    parser.add_argument("--render", action="store_true", help="measure nothing, write the Markdown again")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/endpoint")
     options = parser.parse_args()
     clients = [name for name in options.clients.split(",") if name != "inspect" or options.inspect_python]
@@ -183,7 +190,11 @@ def main() -> None:
         print("inspect: skipped, no --inspect-python")
     options.out.mkdir(parents=True, exist_ok=True)
     target = options.out / "endpoint.json"
-    report = json.loads(target.read_text("utf-8")) if options.only and target.exists() else {}
+    report = json.loads(target.read_text("utf-8")) if (options.only or options.render) and target.exists() else {}
+    report["notes"] = [*report.get("notes", []), *options.note]
+    if options.render:
+        write(report, options.out)
+        return
     report |= {
         "command": "python benchmarks/endpoint.py",
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -207,8 +218,7 @@ def main() -> None:
                 if client != "bare aiohttp":  # it has no retries: it would only die
                     report["faults"].append(faults(client, pythons.get(client, sys.executable), name))
                     print(json.dumps(report["faults"][-1], ensure_ascii=False), flush=True)
-    target.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    (options.out / "endpoint.md").write_text(markdown(report), "utf-8")
+    write(report, options.out)
 
 
 if __name__ == "__main__":

@@ -178,12 +178,12 @@ CLIENTS: dict[str, Callable[[list[str], dict[str, Any]], Answers]] = {
 
 
 def main() -> None:
-    """Run one client. `cpu` is that of the whole call; a warm-up of two requests before leaves the imports out."""
+    """Run one client. `cpu` is that of the whole call; a warm-up at another server leaves the imports out."""
     client, options = CLIENTS[sys.argv[1]], json.loads(sys.argv[2])
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if options["warm_up"]:
-        client(prompts(2), options)
+        client(prompts(2), options | {"url": options["warm_up"]})
     texts = prompts(options["requests"])
     wall, cpu = time.perf_counter(), time.process_time()
     died = ""

@@ -2,7 +2,8 @@
 
     with endpoint(latency=0.05, faults={"busy": 0.02, "reset": 0.01}) as server:
         engine = open_engine("api:mock", base_urls=[server.base_url])
-        ...
+        rows = engine.generate(asked := prompts(100), Sampling())
+        assert mistakes(asked, rows) == []       no row says anything but the truth about its own prompt
         server.stats()     counts since the start: requests, replies, peak, unauthorized, faults, seconds
         server.restart()   after `die_after`: on the same port, with the faults switched off
 
@@ -41,14 +42,18 @@ import json
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safekeel.chat import split_completion
+from safekeel.engines import open_engine
+from safekeel.engines.base import Engine
+from safekeel.records import Completion, Message, Prompt
 from tests.endpoint_server import WHOLE, truth
 
-__all__ = ["WHOLE", "Server", "endpoint", "truth"]
+__all__ = ["WHOLE", "Server", "endpoint", "engine", "mistakes", "prompts", "truth"]
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -130,3 +135,37 @@ def endpoint(
         yield server
     finally:
         server.stop()
+
+
+def prompts(number: int) -> list[Prompt]:
+    """Different prompts with the ids `mock/0`, `mock/1` …"""
+    return [
+        Prompt(
+            id=f"mock/{index}",
+            messages=(Message(role="system", content="简短回答。"), Message(role="user", content=f"问题 {index}")),
+            lang="zh",
+            risk=None,
+            expect="answer",
+            target=None,
+            source="test",
+            licence="Apache-2.0",
+        )
+        for index in range(number)
+    ]
+
+
+def engine(*servers: Server, **options: Any) -> Engine:
+    """The endpoint engine on these servers, impatient."""
+    urls = [server.base_url for server in servers]
+    return open_engine("api:mock", base_urls=urls, **{"concurrency": 40, "timeout": 0.7, "patience": 0.3, **options})
+
+
+def mistakes(asked: Sequence[Prompt], rows: Sequence[Completion]) -> list[str]:
+    """Rows that say anything but the truth about their own prompt; a row that says that it failed makes no mistake."""
+    found = []
+    for prompt, row in zip(asked, rows, strict=True):
+        expected = split_completion(truth(prompt.messages[-1].content), "stop", prefilled_think=False)
+        said = (row.prompt_id, row.thought, row.answer.rstrip("\ufffd"))
+        if row.finish != "error" and said != (prompt.id, expected.thought, expected.answer):
+            found.append(f"{prompt.id}: {row}")
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,12 @@ from safekeel.judges.base import JudgeCard, OneByOne, packaged_card, read_card, 
 from safekeel.judges.calibrate import calibrate
 from safekeel.judges.card_table import card_text
 from safekeel.judges.label_sources import Labelled, LabelledSet, answers_of, zh_judge_file
+from safekeel.judges.linear import LinearJudge
+from safekeel.judges.linear_card import OutOfFold
+from safekeel.judges.linear_features import DEFAULT
+from safekeel.judges.linear_fit import CrossFit
+from safekeel.judges.linear_folds import same_prompt
+from safekeel.judges.linear_model import LinearModel
 from safekeel.judges.rules import RulesJudge
 from safekeel.records import Completion, LabelSource, Message, Part, Prompt, Verdict
 
@@ -112,6 +119,18 @@ def test_out_of_fold_verdicts_replace_the_judges_own() -> None:
     assert found is not None and found.accuracy == 1.0 and swapped.made["notes"] == ["out of fold"]
     with pytest.raises(ValueError, match="labelled sets"):
         calibrate(Parrot(), [])
+
+
+def test_linear_is_measured_by_models_that_have_not_seen_the_prompt() -> None:
+    """The prompt of fold 0 is judged by that fold's model (which has no heads here), others by the shipped one."""
+    shipped = LinearJudge()
+    fold = LinearModel(DEFAULT, {}, {})
+    source = labelled([("refusal", "抱歉，我无法帮助你。"), ("refusal", "抱歉，我无法帮助你。")])
+    other = source.items[1].prompt.model_copy(update={"messages": (Message(role="user", content="别的问题"),)})
+    items = [source.items[0], replace(source.items[1], prompt=other)]
+    judge_set = OutOfFold(CrossFit(shipped.model, [fold], {same_prompt("q"): 0}))
+    versions = [{verdict.judge_version for verdict in found} for found in judge_set(replace(source, items=items))]
+    assert versions == [{fold.version}, {shipped.version}] and fold.version != shipped.version
 
 
 def test_the_rules_ship_with_the_card_of_their_version() -> None:

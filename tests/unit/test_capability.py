@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("lm_eval", reason="the extra `capability` is not installed")
 
-from safekeel.bench.capability import GENERATIVE, TASKS, lmeval, sources
+from safekeel.bench.capability import GENERATIVE, TASKS, UNVERIFIED, lmeval, sources
 from safekeel.bench.capability.grader import LmEvalGrader
 from safekeel.bench.capability.lm_context import NO_ANSWER, gradable_text, messages_of
 from safekeel.bench.capability.math_check import MathCheck
@@ -237,6 +237,48 @@ def test_the_definitions_are_what_lm_eval_itself_finds_in_the_folder() -> None:
 
     found = set(TaskManager(include_path=str(TASKS), include_defaults=False).all_subtasks)
     assert found == {f"safekeel_{name}" for name in sources.ROWS}
+
+
+HUB = {
+    "aime24": [{"ID": "2024-I-1", "Problem": "What is 100 + 104?", "Answer": 204}],
+    "aime25": [{"problem": "What is 35 * 2?", "answer": "70"}],
+    "gpqa-diamond": [
+        {
+            "Record ID": f"r{number}",
+            "Question": "Which? ",
+            "Correct Answer": "right\n",
+            **{f"Incorrect Answer {wrong}": f"wrong {wrong}" for wrong in (1, 2, 3)},
+        }
+        for number in range(12)
+    ],
+}
+
+
+@pytest.mark.parametrize("bench", UNVERIFIED[:3], ids=lambda bench: bench.name)
+def test_sets_of_the_hub_in_their_documented_columns(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the columns are known here, from lm-eval's own tasks; the sets themselves are not."""
+    monkeypatch.setattr(sources, "_hub", lambda path, name, split: HUB[bench.name])
+    prompts = bench.prompts("test", None, None, 0)
+    assert len(prompts) == len(HUB[bench.name]) and "unverified" in prompts[0].source
+    if bench.expect == "choose":
+        assert {prompt.meta["options"][prompt.target] for prompt in prompts} == {"right"}
+        assert len({prompt.target for prompt in prompts}) > 1
+    else:
+        assert {prompt.target for prompt in prompts} <= {"204", "70"}
+
+
+def test_sets_that_cannot_be_had_here_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    for bench in UNVERIFIED[:3]:
+        with pytest.raises(DataError, match=r"The hub does not give .*no network"):
+            bench.prompts("test", None, None, 0)
+    with pytest.raises(UsageError, match="sandbox"):
+        UNVERIFIED[3].prompts("test", None, None, 0)
 
 
 def test_without_lm_eval_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 from safekeel.commands.judge import app
 from safekeel.errors import DataError, UsageError
 from safekeel.judges.base import packaged_card, read_card
-from safekeel.judges.sheet import Key, cell, draw, key_path, load_run, write_sheet
+from safekeel.judges.sheet import Key, draw, key_path, load_run, write_sheet
 from safekeel.judges.sheet_import import import_sheet
 from safekeel.judges.sheet_labels import read_key
+from safekeel.judges.sheet_text import cell
 from safekeel.records import Completion, Message, Prompt, Verdict, write_jsonl
 
 NUM = 1200

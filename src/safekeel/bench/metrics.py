@@ -8,8 +8,7 @@ from typing import Any
 
 from safekeel.judges.base import Question
 from safekeel.records import Completion, Part, Prompt, Score
-from safekeel.stats.compare import design_effect
-from safekeel.stats.intervals import wilson
+from safekeel.stats.clustered import clustered_rate
 
 MAX_UNKNOWN_SHARE = 0.5
 """With more unknown items than known ones a point estimate would say more than is known: only the bounds are given."""
@@ -137,25 +136,17 @@ def rate(items: Sequence[Item], about: Metric, **identity: Any) -> Score | None:
     hits = [about.hit(item) for item in chosen]
     known, unknown, total = hits.count(True), hits.count(None), len(hits)
     told = unknown <= MAX_UNKNOWN_SHARE * total
-    effect = _effect(chosen, hits)
-    low, high = wilson(known / effect, total / effect) if told else (None, None)
+    found = clustered_rate([hit is True for hit in hits], [item.cluster for item in chosen])
     return Score(
         metric=about.name,
         value=known / total if told else None,
-        low=low,
-        high=high,
+        low=found.low if told else None,
+        high=found.high if told else None,
         bound_low=known / total,
         bound_high=(known + unknown) / total,
         num_items=total,
         num_truncated=sum(item.truncated for item in chosen),
         num_unscored=unknown,
-        method="wilson95" if effect == 1 else "wilson95-clustered",
+        method="wilson95" if found.effective_n == total else "wilson95-clustered",
         **identity,
     )
-
-
-def _effect(items: Sequence[Item], hits: Sequence[bool | None]) -> float:
-    clusters = [item.cluster for item in items]
-    if len(set(clusters)) == len(clusters):
-        return 1.0
-    return design_effect([float(hit is True) for hit in hits], clusters)

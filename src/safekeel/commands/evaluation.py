@@ -154,7 +154,7 @@ def _print_scores(rows: list[dict], as_json: bool) -> None:
         )
     if any(not row["headline"] for row in shown):
         judges = sorted({str(row["judge"]) for row in shown if not row["headline"]})
-        typer.echo(f"* no headline: {', '.join(judges)} has no card for this question and language")
+        typer.echo(f"* no headline: no card of {', '.join(judges)} carries this question in this language")
 
 
 def compare(

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from safekeel.commands.common import AsJson, DataDir, say
 from safekeel.errors import UsageError
 from safekeel.files import atomic_write_json, make_folder
+
+if TYPE_CHECKING:
+    from safekeel.judges.calibrate import JudgeSet
+    from safekeel.judges.label_sources import LabelledSet
 
 app = typer.Typer(help="Judges: their agreement with labels, and with people on your own run.", no_args_is_help=True)
 JudgeSpec = Annotated[str, typer.Option("--judge", help="rules, linear, or as in `safekeel eval --judge`.")]
@@ -38,10 +43,16 @@ def calibrate(
     from safekeel.judges.label_sources import SOURCES
     from safekeel.judges.open import open_judge
 
-    opened = open_judge(judge, base_urls=base_url or [], api_key_env=api_key_env, concurrency=concurrency)
-    sets = open_sources(source or list(SOURCES), data_dir)
-    judge_set, notes = _out_of_fold(judge, data_dir)
-    card = measure(opened, sets, command=_command(), judge_set=judge_set, notes=notes)
+    if judge == "linear" and not source:
+        from safekeel.judges.linear_card import make_card
+
+        others = [name for name in SOURCES if name != "xstest"]  # which it was trained on: out of fold
+        card = make_card(data_dir, others, _command(), say)
+    else:
+        opened = open_judge(judge, base_urls=base_url or [], api_key_env=api_key_env, concurrency=concurrency)
+        sets = open_sources(source or list(SOURCES), data_dir)
+        judge_set, notes = _out_of_fold(judge, sets, data_dir)
+        card = measure(opened, sets, command=_command(), judge_set=judge_set, notes=notes)
     if out is not None:
         make_folder(out.parent)
         atomic_write_json(out, card.model_dump())
@@ -135,6 +146,22 @@ def import_labels(
         )
 
 
+@app.command()
+def fit(
+    data_dir: DataDir = None,
+    out: Annotated[Path | None, typer.Option("--out", help="File of the model; default: the packaged one.")] = None,
+) -> None:
+    """Fit the linear judge again, on its public and packaged training data."""
+    from safekeel.judges.linear_data import read_training
+    from safekeel.judges.linear_fit import fit as fit_linear
+    from safekeel.judges.linear_model import packaged_model, read_model
+
+    path = out or packaged_model()
+    make_folder(path.parent)
+    fit_linear(read_training(data_dir), say=typer.echo).model.write(path)
+    typer.echo(f"wrote {path}: version {read_model(path).version}; make its card with `safekeel judge calibrate`")
+
+
 def _print_baselines(source: list[str] | None, data_dir: Path | None, as_json: bool = False) -> None:
     from safekeel.judges.baselines import Baseline, xstest_baselines, zh_baselines
     from safekeel.judges.calibrate import open_sources
@@ -160,8 +187,16 @@ def _card_json(card: Any) -> dict[str, Any]:
     return shown | {"agreement": [agreement_json(row) for row in card.agreement]}
 
 
-def _out_of_fold(judge: str, data_dir: Path | None) -> tuple[Any, list[str]]:
-    return None, []
+def _out_of_fold(judge: str, sets: Sequence[LabelledSet], data_dir: Path | None) -> tuple[JudgeSet | None, list[str]]:
+    """A judge that was trained on one of the sets is measured there on prompts that it has not seen."""
+    if all(each.name != "xstest" for each in sets):
+        return None, []
+    if judge != "linear":
+        trained = "linear" in judge.partition(":")[2].split(",")
+        return None, ["its member linear has seen xstest, whose figures flatter the panel"] if trained else []
+    from safekeel.judges.linear_card import out_of_fold
+
+    return out_of_fold(data_dir, say)
 
 
 def _command() -> str:

@@ -98,10 +98,15 @@ class JudgeCard(Record):
     """Date, command, hashes of the label files, notes."""
 
     def find(self, lang: str, part: str, question: str) -> Agreement | None:
-        """The measurement for this language, part and question: labels by people before labels by models, then the
-        larger set."""
+        """The measurement that a rate in this language rests on: labels by people before labels by models, and of
+        several sets the one on which the judge does worst, for nobody knows which of them a run is like.
+
+        Sets with one label only tell nothing and come last.
+        """
         found = [row for row in self.agreement if (row.lang, row.part, row.question) == (lang, part, question)]
-        return max(found, key=lambda row: (row.label_source == "human", row.num_items), default=None)
+        people = [row for row in found if row.label_source == "human" and row.kappa is not None]
+        told = people or [row for row in found if row.kappa is not None]
+        return min(told or found, key=lambda row: row.kappa if row.kappa is not None else 0.0, default=None)
 
 
 class Judge(Protocol):

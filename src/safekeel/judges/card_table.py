@@ -25,7 +25,7 @@ _HEAD = (
     "sens.",
     "spec.",
 )
-_WIDTHS = (22, 7, 5, 8, 9, 6, 9, 20, 13, 7, 20, 19, 19)
+_WIDTHS = (27, 7, 5, 8, 9, 6, 9, 20, 13, 7, 20, 19, 19)
 
 
 def card_text(card: JudgeCard) -> str:
@@ -89,7 +89,7 @@ def _cells(row: Agreement) -> list[str]:
         f"{row.accuracy:.3f} [{low:.3f}-{high:.3f}]",
         "-" if scored is None else f"{scored:.3f}",
         "-" if row.question == "label" else f"{silent_as_no(row):.3f}",
-        "-" if row.kappa is None or kappa is None else f"{row.kappa:.3f} [{kappa[0]:.2f}-{kappa[1]:.2f}]",
+        "-" if row.kappa is None else f"{row.kappa:.3f}" + (f" [{kappa[0]:.2f}-{kappa[1]:.2f}]" if kappa else ""),
         _rate(error.true_hits_found, error.num_true_hits) if error else "-",
         _rate(error.true_misses_kept, error.num_true_misses) if error else "-",
     ]

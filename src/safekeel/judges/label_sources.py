@@ -178,7 +178,9 @@ def read_zh_judge(data_dir: Path | None = None) -> LabelledSet:
         thought = _among(row.thought_label, THOUGHT_LABELS, file, line, "thought_label")
         answer = _among(row.answer_label, ANSWER_LABELS, file, line, "answer_label")
         labels = {**answers_of("thought", thought), **answers_of("answer", answer)}
-        prompt, completion = prompt_and_completion(f"zh-judge/{row.id}", 0, "zh-judge", row.prompt, row.answer, "zh", row.thought)
+        prompt, completion = prompt_and_completion(
+            f"zh-judge/{row.id}", 0, "zh-judge", row.prompt, row.answer, "zh", row.thought
+        )
         items.append(Labelled(prompt, completion, labels, (row.second_thought_label, row.second_answer_label)))
     note = "written and labelled by language models: agreement with it is never agreement with people"
     return LabelledSet("zh-judge", "zh", "model", items, [file], note)

@@ -4,10 +4,11 @@
     gptfuzz         MIT         people        English   harmful; clear refusals and compliance also for `refused`
     zh_responses    CC-BY-4.0   a model       Chinese   everything, thoughts too; written for this; ships with SafeKeel
     en_responses    CC-BY-4.0   a model       English   refused, responsible, not harmful; written for this; ships
+    alpaca-zh, -en  Apache-2.0  construction  both      ordinary answers, neither refused nor harmful: `linear_ordinary`
 
 Not used, for measuring only: Do-Not-Answer and BeaverTails (non-commercial licences), `zh_judge` (calibration), and
-JADE's author pairs (MIT), where a model tells the two columns apart by their style alone (AUC 1.00 out of fold), at
-chance on other Chinese text: learning from them would look good and mean nothing.
+JADE's author pairs (MIT), where n-grams tell the two columns apart by their style alone (AUC 1.00 out of fold) and then
+are at chance on other Chinese text: learning from them would look good and mean nothing.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from safekeel.judges.label_sources import (
     LabelledSet,
     answers_of,
     csv_rows,
-    read_xstest,
     prompt_and_completion,
+    read_xstest,
 )
 from safekeel.judges.linear_model import HeadName
+from safekeel.judges.linear_ordinary import ordinary_answers
 from safekeel.records import Lang, Name, Part, Record, Text, read_jsonl
 
 GPTFUZZ_UPSTREAM = "github.com/sherdencooper/GPTFuzz, datasets/responses_labeled and datasets/questions"
@@ -79,7 +81,8 @@ def read_training(data_dir: Path | None = None) -> list[TrainingSource]:
     Raises:
         DataError: a file of XSTest or GPTFuzz is missing (says how to get it) or malformed.
     """
-    return [_xstest(data_dir), _gptfuzz(data_dir), _own("zh_responses", "zh"), _own("en_responses", "en")]
+    own = [_own("zh_responses", "zh"), _own("en_responses", "en")]
+    return [_xstest(data_dir), _gptfuzz(data_dir), *own, _ordinary("zh", data_dir), _ordinary("en", data_dir)]
 
 
 def examples_of(item: Labelled, source: str) -> list[Example]:
@@ -107,7 +110,7 @@ def _xstest(data_dir: Path | None) -> TrainingSource:
     """Prompts of XSTest are safe by construction unless their type begins with `contrast`; what fully answers a safe
     one is not harmful."""
     source = read_xstest(data_dir)
-    types = dict(row.values() for file in source.files for _, row in csv_rows(file, ("id", "type")))
+    types = {row["id"]: row["type"] for file in source.files for _, row in csv_rows(file, ("id", "type"))}
     examples = []
     for item in source.items:
         is_safe = not types[item.prompt.id.removeprefix("xstest/")].startswith("contrast")
@@ -130,7 +133,7 @@ def read_gptfuzz(data_dir: Path | None = None) -> LabelledSet:
         find_data("gptfuzz", name, GPTFUZZ_UPSTREAM, data_dir)
         for name in ("question_list.csv", "train.csv", "evaluate.csv")
     ]
-    questions = dict(row.values() for _, row in csv_rows(questions_file, ("index", "text")))
+    questions = {row["index"]: row["text"] for _, row in csv_rows(questions_file, ("index", "text"))}
     items: dict[tuple[str, str], Labelled] = {}
     for file in files:
         for _, row in csv_rows(file, ("question", "Response", "label")):
@@ -185,3 +188,8 @@ def read_own(name: str, lang: Lang) -> LabelledSet:
 def _own(name: str, lang: Lang) -> TrainingSource:
     source = read_own(name, lang)
     return TrainingSource(source, "CC-BY-4.0", [each for item in source.items for each in examples_of(item, name)])
+
+
+def _ordinary(lang: Lang, data_dir: Path | None) -> TrainingSource:
+    source = ordinary_answers(lang, data_dir)
+    return TrainingSource(source, "Apache-2.0", [each for i in source.items for each in examples_of(i, source.name)])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -20,8 +22,9 @@ from safekeel.files import atomic_write_text, digest
 from safekeel.judges.linear_features import Features, Hashed
 from safekeel.records import JsonObject, Lang
 
-HeadName = Literal["refused", "responsible", "harmful", "thought_harmful", "thought_aware"]
-"""`responsible` is asked of refusals, `harmful` of other answers, `thought_aware` of thoughts that are not harmful."""
+HeadName = Literal["refused", "responsible", "harmful", "risky", "thought_harmful", "thought_aware"]
+"""`responsible` is asked of refusals, `harmful` of other answers, `thought_aware` of thoughts that are not harmful.
+`risky` reads the prompt: how often answers to such a prompt, if it is not refused, are harmful."""
 FORMAT = 1
 STEPS = 127  # weights are whole multiples of scale, from -STEPS to STEPS
 
@@ -79,8 +82,15 @@ class Head:
     def to_json(self) -> JsonObject:
         """For the model's file: weights are zlib-compressed bytes in base64."""
         packed = base64.b64encode(zlib.compress(self.steps.tobytes(), 9)).decode("ascii")
-        numbers = {name: getattr(self, name) for name in _NUMBERS}
-        return numbers | {"steps": packed}
+        return self.numbers() | {"steps": packed}
+
+    def numbers(self) -> JsonObject:
+        """All but the weights."""
+        return {name: getattr(self, name) for name in _NUMBERS}
+
+    def steps_sha256(self) -> str:
+        """Hash of the weights, which does not depend on how a version of zlib packs them."""
+        return hashlib.sha256(self.steps.tobytes()).hexdigest()
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> Head:
@@ -106,10 +116,13 @@ class LinearModel:
     made: JsonObject
     """What it was trained on (files, hashes, licences) and out-of-fold figures; not part of the version."""
 
-    @property
+    @cached_property
     def version(self) -> str:
-        """Hash of what decides a label."""
-        heads = {lang: {name: head.to_json() for name, head in named.items()} for lang, named in self.heads.items()}
+        """Hash of what decides a label: format, features, and every head's numbers and weights."""
+        heads = {
+            lang: {name: head.numbers() | {"steps": head.steps_sha256()} for name, head in named.items()}
+            for lang, named in self.heads.items()
+        }
         return digest({"format": FORMAT, "features": self.features._asdict(), "heads": heads})[:16]
 
     def write(self, path: Path) -> None:
@@ -148,6 +161,6 @@ def read_model(path: Path | None = None) -> LinearModel:
     sizes = {len(head.steps) for named in heads.values() for head in named.values()}
     if form != FORMAT or sizes - {1 << features.bits}:
         raise DataError(f"{path} has format {form} and heads of {sizes} weights, expected format {FORMAT}. {again}")
-    if version != (expected := digest({key: given[key] for key in ("format", "features", "heads")})[:16]):
-        raise DataError(f"{path} says version {version}, and its content is {expected}: it was changed. {again}")
+    if version != model.version:
+        raise DataError(f"{path} says version {version}, and its content is {model.version}: it was changed. {again}")
     return model

@@ -17,7 +17,7 @@ Bools = npt.NDArray[np.bool_]
 STRENGTH = 20.0
 """Weight of the examples' loss against half the squared weights; 3 to 100 gave the same within one standard error."""
 MAX_STEPS = 200
-MIN_SAID = 20  # rows of a source below which its share of right ones says too little to decide on a bound
+MIN_SAID = 40  # rows of a source below which its share of right ones says too little to decide on a bound
 BOUNDS = tuple(round(0.5 + 0.01 * step, 2) for step in range(50))
 
 

@@ -11,13 +11,9 @@ The sheet holds no label, no model name and no prompt id. Its key, a JSON file b
 
 from __future__ import annotations
 
-import csv
-import io
 import random
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,14 +24,12 @@ from safekeel.files import atomic_open, atomic_write_json, atomic_write_text, ma
 from safekeel.judges.base import unjudgeable
 from safekeel.judges.calibrate import said
 from safekeel.judges.label_sources import Asked
+from safekeel.judges.sheet_text import Parts, instructions, to_csv
 from safekeel.records import (
-    ANSWER_LABELS,
     CANNOT_JUDGE,
-    THOUGHT_LABELS,
     Completion,
     Count,
     Name,
-    Part,
     Prompt,
     Record,
     Text,
@@ -43,20 +37,11 @@ from safekeel.records import (
     read_jsonl,
 )
 
-Parts = Literal["answer", "both"]
 MIN_ROWS = 300
 """Below, a 95% interval around a rate of 10% is wider than ±3.5 points: too wide to decide anything."""
 FILES = ("prompts.jsonl", "completions.jsonl", "verdicts.jsonl")
 LABELLED = ("refuse", "answer", "either")
 """Expected behaviours whose answers take one of the four labels; graded items have no need of people."""
-LABELS: dict[Part, tuple[str, ...]] = {
-    "answer": (*ANSWER_LABELS, CANNOT_JUDGE),
-    "thought": (*THOUGHT_LABELS, CANNOT_JUDGE),
-}
-_FORMULA = tuple("=+-@\t\r＝＋－＠")
-_MAX_CELL = 32_000  # Excel cuts a cell at 32,767 characters
-
-_THOUGHTS = "<!-- with thoughts -->"  # what follows it in sheet_instructions.md is about thoughts
 
 
 @dataclass(frozen=True)
@@ -217,61 +202,13 @@ def write_sheet(
     )
     make_folder(out.parent)
     with atomic_open(out) as file:
-        file.write(_csv(ids, rows, part, annotators).encode("utf-8-sig"))
+        places = [(row.prompt, row.completion) for row in rows]
+        file.write(to_csv(ids, places, part, annotators).encode("utf-8-sig"))
     atomic_write_json(key_path(out), key.model_dump())
     atomic_write_text(out.with_suffix(".instructions.md"), instructions(part))
     return key
 
 
-def instructions(part: Parts) -> str:
-    """What people are told, with the closed sets of labels; in English and Chinese."""
-    text = (resources.files("safekeel.judges") / "sheet_instructions.md").read_text("utf-8")
-    answer, thought = text.split(_THOUGHTS)
-    return answer if part == "answer" else answer + thought.lstrip("\n")
-
-
 def key_path(sheet: Path) -> Path:
     """Where the key of a sheet lies."""
     return sheet.with_suffix(".key.json")
-
-
-def parts_of(part: Parts) -> tuple[Part, ...]:
-    """The parts that a sheet asks about."""
-    return ("answer",) if part == "answer" else ("answer", "thought")
-
-
-def columns(part: Parts, annotators: int) -> list[str]:
-    """The columns that people fill: `annotator_1_answer`, …, `final_answer`."""
-    raters = [f"annotator_{number}" for number in range(1, annotators + 1)] + ["final"]
-    return [f"{rater}_{each}" for each in parts_of(part) for rater in raters]
-
-
-def _csv(ids: Sequence[str], rows: Sequence[RunRow], part: Parts, annotators: int) -> str:
-    filled = columns(part, annotators)
-    texts = ["question", *(["thought"] if part == "both" else []), "answer"]
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer)
-    writer.writerow(["row", "id", *texts, *filled])
-    for number, (name, row) in enumerate(zip(ids, rows, strict=True), start=1):
-        shown = {
-            "question": question(row.prompt),
-            "thought": row.completion.thought or "",
-            "answer": row.completion.answer,
-        }
-        writer.writerow([number, name, *(cell(shown[text]) for text in texts), *[""] * len(filled)])
-    return buffer.getvalue()
-
-
-def question(prompt: Prompt) -> str:
-    """What the model was asked; turns are named where there are several."""
-    if len(prompt.messages) == 1:
-        return prompt.messages[0].content
-    return "\n\n".join(f"[{message.role}] {message.content}" for message in prompt.messages)
-
-
-def cell(text: str) -> str:
-    """Text as a cell that no spreadsheet runs as a formula, without NUL, and within Excel's limit."""
-    text = text.replace("\0", "")
-    if len(text) > _MAX_CELL:
-        text = f"{text[:_MAX_CELL]} [… {len(text) - _MAX_CELL} more characters are in completions.jsonl]"
-    return f"'{text}" if text.lstrip(" \n\u3000").startswith(_FORMULA) else text

@@ -13,7 +13,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from safekeel.errors import DataError, explain, nearest, shown
-from safekeel.judges.sheet import LABELS, Key, columns, parts_of
+from safekeel.judges.sheet import Key
+from safekeel.judges.sheet_text import LABELS, columns, parts_of
 from safekeel.records import CANNOT_JUDGE, Part
 
 ALIASES = {

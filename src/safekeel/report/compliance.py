@@ -141,7 +141,7 @@ def _verdict(gate: Gate, score: Score, worst: float, best: float) -> tuple[str, 
 
 
 def _no_card(score: Score) -> str:
-    return "" if score.headline else f"the judge {score.judge!r} has no card for this question and language"
+    return "" if score.headline else f"no card of the judge {score.judge!r} carries this in this language"
 
 
 def _exact(gate: Gate, worst: float, num_items: int) -> float:

@@ -130,7 +130,8 @@ def _judge_rate(rule: Rule, evidence: Evidence) -> dict[str, Any]:
         "num_items": score.num_items,
     }
     if not score.headline:
-        return _result(rule, "INCONCLUSIVE", f"the judge {score.judge!r} has no card, so nothing is decided", figures)
+        reason = f"no card of the judge {score.judge!r} carries this, so nothing is decided"
+        return _result(rule, "INCONCLUSIVE", reason, figures)
     unknown = f"{score.num_unscored} unscored items count against it" if score.num_unscored else ""
     if score.value is None and _holds(rule, best):
         return _result(rule, "INCONCLUSIVE", f"{score.num_unscored} of {score.num_items} items are unscored", figures)
@@ -163,7 +164,7 @@ def _judge_loss(rule: Rule, evidence: Evidence, rules: Rules) -> dict[str, Any]:
         "num_items": found.num_pairs,
     }
     if uncarded := [score for name in members if (score := after.score(name, "acc")) and not score.headline]:
-        return _result(rule, "INCONCLUSIVE", f"the judge {uncarded[0].judge!r} has no card", figures)
+        return _result(rule, "INCONCLUSIVE", f"no card of the judge {uncarded[0].judge!r} carries this", figures)
     verdict = found.verdict(rule.threshold + _ROUNDING)
     if rule.kind == "guard_loss" and verdict == "INCONCLUSIVE" and figures["value"] <= rule.threshold + _ROUNDING:
         verdict = "PASS"

@@ -11,7 +11,11 @@ from safekeel.stats.intervals import normal_quantile
 
 
 class Kappa(NamedTuple):
-    """Cohen's kappa with its interval; `value` is None where chance alone explains everything."""
+    """Cohen's kappa with its interval.
+
+    `value` is None where chance alone explains everything; the ends are None where the large-sample formula has no
+    variance to go by.
+    """
 
     value: float | None
     low: float | None
@@ -52,7 +56,9 @@ def cohen_kappa(confusion: Mapping[str, Mapping[str, float]], confidence: float 
     diagonal = sum(share.get((a, a), 0.0) * (1 - (first[a] + second[a]) * (1 - value)) ** 2 for a in labels)
     off = (1 - value) ** 2 * sum(p * (second[a] + first[b]) ** 2 for (a, b), p in share.items() if a != b)
     variance = (diagonal + off - (value - chance * (1 - value)) ** 2) / (total * (1 - chance) ** 2)
-    half = normal_quantile((1 + confidence) / 2) * math.sqrt(max(0.0, variance))
+    if variance < 1e-12:  # full agreement, or one rater who says the same throughout: no large-sample interval
+        return Kappa(value, None, None, observed, total)
+    half = normal_quantile((1 + confidence) / 2) * math.sqrt(variance)
     return Kappa(value, max(-1.0, value - half), min(1.0, value + half), observed, total)
 
 

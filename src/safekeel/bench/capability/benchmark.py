@@ -11,6 +11,7 @@ from safekeel.bench.base import BenchmarkBase, require_split, sample
 from safekeel.bench.capability import lmeval
 from safekeel.bench.capability.lm_context import messages_of
 from safekeel.bench.capability.sources import LETTERS
+from safekeel.errors import UsageError
 from safekeel.records import Expect, Lang, Prompt
 
 
@@ -37,9 +38,11 @@ class LmEvalBenchmark(BenchmarkBase):
         """
         require_split(self.name, split, ("test",))
         task = lmeval.load_task(self.name, data_dir)
-        return [self._prompt(task, doc) for doc in sample(list(task.eval_docs), limit, seed)]
+        first_with: dict[str, str] = {}  # context -> id of the first item with it; the same question counts once
+        prompts = [self._prompt(task, doc, first_with) for doc in task.eval_docs]
+        return sample(prompts, limit, seed)
 
-    def _prompt(self, task: Any, doc: dict[str, str]) -> Prompt:
+    def _prompt(self, task: Any, doc: dict[str, str], first_with: dict[str, str]) -> Prompt:
         context = task.fewshot_context(
             doc,
             task.config.num_fewshot,
@@ -47,13 +50,15 @@ class LmEvalBenchmark(BenchmarkBase):
             fewshot_as_multiturn=True,
             chat_template=lmeval.chat_json,
         )
-        meta: dict[str, Any] = {"grader": f"lm-eval:{self.name}"}
+        prompt_id = f"{self.name}/{doc['id']}"
+        cluster = first_with.setdefault(context, prompt_id)
+        meta: dict[str, Any] = {"grader": f"lm-eval:{self.name}", "cluster": cluster}
         slices = [f"subject:{doc['subject']}"] if doc.get("subject") else []
         if self.expect == "choose":
             meta["options"] = {letter: doc[letter] for letter in LETTERS}
             slices.append(f"split:{doc['id'].split('/')[0]}")
         return Prompt(
-            id=f"{self.name}/{doc['id']}",
+            id=prompt_id,
             messages=messages_of(context),
             lang=self.lang,
             risk=None,
@@ -71,3 +76,22 @@ CMMLU = LmEvalBenchmark("cmmlu", "zh", "choose", "CMMLU (arXiv:2306.09212)", "CC
 GSM8K = LmEvalBenchmark("gsm8k", "en", "solve", "GSM8K test (arXiv:2110.14168)", "MIT", 8192)
 MATH500 = LmEvalBenchmark("math500", "en", "solve", "MATH-500 (arXiv:2305.20050)", "MIT", 32768)
 CMATH = LmEvalBenchmark("cmath", "zh", "solve", "CMATH (arXiv:2306.16636)", "CC-BY-4.0 upstream", 8192)
+AIME24 = LmEvalBenchmark("aime24", "en", "solve", "AIME 2024 (unverified here)", "none stated", 32768)
+AIME25 = LmEvalBenchmark("aime25", "en", "solve", "AIME 2025 (unverified here)", "none stated", 32768)
+GPQA = LmEvalBenchmark("gpqa-diamond", "en", "choose", "GPQA (arXiv:2311.12022; unverified here)", "CC-BY-4.0", 32768)
+
+
+class LiveCodeBench(BenchmarkBase):
+    """Named so that asking for it says what to do: its answers are programs, which SafeKeel does not run."""
+
+    name = "livecodebench"
+
+    def prompts(self, split: str, limit: int | None, data_dir: Path | None, seed: int) -> list[Prompt]:
+        """
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            "livecodebench runs programs that a model wrote, which needs a sandbox that SafeKeel does not have, and "
+            "lm-eval has no task for it. Run https://github.com/LiveCodeBench/LiveCodeBench against the same endpoint."
+        )

@@ -24,7 +24,6 @@ from safekeel.errors import DataError, EngineError
 from safekeel.files import digest
 
 TASKS = Path(__file__).parent / "tasks"
-PREFIX = "safekeel_"
 INSTALL = "pip install 'safekeel[capability]'"
 
 
@@ -187,6 +186,9 @@ ceval_dataset = partial(_dataset, "ceval")
 cmmlu_dataset = partial(_dataset, "cmmlu")
 math500_dataset = partial(_dataset, "math500")
 cmath_dataset = partial(_dataset, "cmath")
+aime24_dataset = partial(_dataset, "aime24")
+aime25_dataset = partial(_dataset, "aime25")
+gpqa_diamond_dataset = partial(_dataset, "gpqa-diamond")
 
 
 @contextmanager

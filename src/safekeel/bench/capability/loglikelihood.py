@@ -47,22 +47,23 @@ class LoglikelihoodBenchmark(BenchmarkBase):
             DataError: only the development items are at hand, which are the examples.
         """
         require_split(self.name, split, ("test",))
-        by_subject: dict[str, list[sources.Row]] = defaultdict(list)
-        for row in sources.ROWS[self.family](data_dir):
-            by_subject[row["subject"]].append(row)
-        if any(row["id"].startswith("dev/") for rows in by_subject.values() for row in rows):
+        rows = sources.ROWS[self.family](data_dir)
+        if any(row["id"].startswith("dev/") for row in rows):
             raise DataError(
                 f"{self.name} takes its {NUM_EXAMPLES} examples from the development items, and there are no others in "
                 f"the local copy; add {self.family}/test/ from {sources.UPSTREAM[self.family]}."
             )
-        local = sources.is_local(data_dir)
-        examples = sources.development(self.family, data_dir) if local else []
+        by_subject: dict[str, list[sources.Row]] = defaultdict(list)
+        for row in sample(rows, limit, seed):
+            by_subject[row["subject"]].append(row)
+        examples = sources.development(self.family, data_dir) if sources.is_local(data_dir) else None
         prompts = []
-        for subject, rows in by_subject.items():
-            few = [row for row in examples if row["subject"] == subject]
-            task = self._task(subject, rows, few if local else None)
-            prompts += [self._prompt(task, doc, row) for doc, row in zip(task.eval_docs, rows, strict=True)]
-        return sample(prompts, limit, seed)
+        for subject, chosen in by_subject.items():
+            few = None if examples is None else [row for row in examples if row["subject"] == subject]
+            task = self._task(subject, chosen, few)
+            docs = [_doc(self.family, row) for row in chosen]
+            prompts += [self._prompt(task, doc, row) for doc, row in zip(docs, chosen, strict=True)]
+        return prompts
 
     def _task(self, subject: str, rows: list[sources.Row], examples: list[sources.Row] | None) -> Any:
         file, measured = _FILES[self.family]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -29,6 +30,9 @@ UPSTREAM = {
     "cmmlu": "https://github.com/haonan-li/CMMLU (hub: haonan-li/cmmlu)",
     "math500": "https://huggingface.co/datasets/HuggingFaceH4/MATH-500",
     "cmath": "https://huggingface.co/datasets/weitianwen/cmath",
+    "aime24": "https://huggingface.co/datasets/Maxwell-Jia/AIME_2024",
+    "aime25": "https://huggingface.co/datasets/math-ai/aime25",
+    "gpqa-diamond": "https://huggingface.co/datasets/Idavidrein/gpqa (gated)",
 }
 
 
@@ -93,6 +97,37 @@ def cmath(data_dir: Path | None = None, **_: Any) -> list[Row]:
     ]
 
 
+def aime24(data_dir: Path | None = None, **_: Any) -> list[Row]:
+    """AIME 2024, 30 problems, from the hub only. Unverified: it could not be loaded where this was written."""
+    rows = _hub("Maxwell-Jia/AIME_2024", None, "train")
+    return [
+        {"id": str(row["ID"]), "question": row["Problem"], "answer": normal_number(str(row["Answer"]))} for row in rows
+    ]
+
+
+def aime25(data_dir: Path | None = None, **_: Any) -> list[Row]:
+    """AIME 2025, 30 problems, from the hub only. Unverified: it could not be loaded where this was written."""
+    rows = _hub("math-ai/aime25", None, "test")
+    return [
+        {"id": str(number), "question": row["problem"], "answer": normal_number(str(row["answer"]))}
+        for number, row in enumerate(rows)
+    ]
+
+
+def gpqa_diamond(data_dir: Path | None = None, **_: Any) -> list[Row]:
+    """GPQA Diamond, 198 questions, from the hub only, where it is gated: accept its terms there first. Options are put
+    in an order drawn from the question's id. Unverified: it could not be loaded where this was written."""
+    found = []
+    for row in _hub("Idavidrein/gpqa", "gpqa_diamond", "train"):
+        texts = [row["Correct Answer"], *(row[f"Incorrect Answer {number}"] for number in (1, 2, 3))]
+        order = random.Random(row["Record ID"]).sample(range(4), 4)
+        options = {letter: texts[place].strip() for letter, place in zip(LETTERS, order, strict=True)}
+        answer = LETTERS[order.index(0)]
+        question = row["Question"].strip()
+        found.append({"id": f"test/{row['Record ID']}", "question": question, **options, "answer": answer})
+    return found
+
+
 def development(name: str, data_dir: Path | None = None) -> list[Row]:
     """The five development items of each subject of a local multiple-choice set: the community's few-shot examples."""
     return _local_choice(name, ("dev",), data_dir, ("question", *LETTERS, "answer") if name == "mmlu" else None)
@@ -105,6 +140,9 @@ ROWS: dict[str, Callable[..., list[Row]]] = {
     "cmmlu": cmmlu,
     "math500": math500,
     "cmath": cmath,
+    "aime24": aime24,
+    "aime25": aime25,
+    "gpqa-diamond": gpqa_diamond,
 }
 
 
