@@ -147,7 +147,7 @@ def as_markdown(result: dict[str, Any]) -> str:
         if part["ratio_to_default"] is not None:
             lines.append(f"To lm-eval's default (batch 1): **{part['ratio_to_default']}×**.")
         if part["same_texts"] is not None:
-            lines.append(f"Same text in {part['same_texts']} of {part['rows'][0]['prompts']} prompts.")
+            lines.append(f"Same text in {part['same_texts']} of {part['rows'][-1]['prompts']} prompts.")
         lines.append("")
     return "\n".join(lines)
 

@@ -3,7 +3,8 @@
     python benchmarks/readme_tables.py            (re)write both files between their markers
     python benchmarks/readme_tables.py --check    exit 1 if they are out of date (a test runs this)
 
-Reads docs/results/nano/card.json and ablation.json, copied there from a run by `--from RUN [--ablation FILE]`.
+Reads docs/results/nano/card.json and ablation.json, copied there from a run by `--from RUN [--ablation FILE]`, the
+cards that ship with the judges, and docs/results/endpoint/endpoint.json.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import re
 import shutil
 import sys
 from pathlib import Path
+
+from safekeel.judges.base import Agreement, JudgeCard, read_card
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs/results/nano"
@@ -71,6 +74,64 @@ def ablation_table(rows: dict, lang: str) -> str:
     return "\n".join(lines)
 
 
+MEASURED = {
+    ("xstest", "en", "answer", "refused"): ("English answer refuses? XSTest, people", "英文回答拒绝？XSTest，人工"),
+    ("do-not-answer", "en", "answer", "harmful"): (
+        "… is harmful? Do-Not-Answer, people",
+        "……有害？Do-Not-Answer，人工",
+    ),
+    ("zh-judge", "zh", "answer", "refused"): ("Chinese answer refuses? ours, models", "中文回答拒绝？自有，模型"),
+    ("zh-judge", "zh", "answer", "harmful"): ("… is harmful? ours, models", "……有害？自有，模型"),
+    ("jade", "zh", "answer", "harmful"): ("… is harmful? JADE, its authors", "……有害？JADE，原作者"),
+    ("zh-judge", "zh", "thought", "aware"): ("Chinese thought aware? ours, models", "中文思考意识到风险？自有，模型"),
+}
+"""Labelled set, language, part and question -> the row's title: question, set, who labelled it."""
+
+
+def judge_table(lang: str) -> str:
+    """What the embedded judges are worth, from the cards that ship with them."""
+    cards = {name: read_card(ROOT / f"src/safekeel/judges/cards/{name}.json") for name in ("linear", "rules")}
+    heads = {
+        "en": "| question, labels | items | `linear` right | … of judged | κ | `rules` right | … of judged |",
+        "zh": "| 问题、标注来源 | 条数 | `linear` 正确 | 已判定中 | κ | `rules` 正确 | 已判定中 |",
+    }
+    lines = [heads[lang], "|---|---|---|---|---|---|---|"]
+    for place, (english, chinese) in MEASURED.items():
+        found = [_measured(card, *place) for card in cards.values()]
+        linear, kappa = found[0], "n/a" if found[0].kappa is None else f"{found[0].kappa:.2f}"
+        cells = [f"{row.accuracy:.1%} | {_or_none(row.accuracy_when_scored)}" for row in found]
+        name = english if lang == "en" else chinese
+        lines.append(f"| {name} | {linear.num_items} | {cells[0]} | {kappa} | {cells[1]} |")
+    return "\n".join(lines)
+
+
+def _or_none(share: float | None) -> str:
+    return "n/a" if share is None else f"{share:.1%}"
+
+
+def _measured(card: JudgeCard, dataset: str, lang: str, part: str, question: str) -> Agreement:
+    return next(
+        row
+        for row in card.agreement
+        if (row.dataset.removesuffix(" (out of fold)"), row.lang, row.part, row.question)
+        == (dataset, lang, part, question)
+    )
+
+
+def endpoint_table(rows: list[dict], lang: str) -> str:
+    """Span against the ideal, CPU and memory of the clients, from `benchmarks/endpoint.py`."""
+    heads = {
+        "en": "| client | in flight, latency | requests | span / ideal | CPU per request | memory |",
+        "zh": "| 客户端 | 并发、延迟 | 请求数 | 用时 / 理想 | 每请求 CPU | 内存 |",
+    }
+    lines = [heads[lang], "|---|---|---|---|---|---|"]
+    for row in rows:
+        place = f"{row['concurrency']:,}, {row['latency']:g} s"
+        cost = f"{row['cpu_ms']:.2f} ms | {row['rss_mb']:.0f} MB"
+        lines.append(f"| {row['client']} | {place} | {row['requests']:,} | {row['ratio']:.2f} | {cost} |")
+    return "\n".join(lines)
+
+
 def filled(text: str, marker: str, content: str) -> str:
     pattern = re.compile(rf"(<!-- {marker}:begin -->\n).*?(<!-- {marker}:end -->)", re.DOTALL)
     if not pattern.search(text):
@@ -92,10 +153,12 @@ def main() -> None:
         shutil.copy(arguments.ablation, RESULTS / "ablation.json")
     card = json.loads((RESULTS / "card.json").read_text("utf-8"))
     ablation = json.loads((RESULTS / "ablation.json").read_text("utf-8"))["rows"]
+    endpoint = json.loads((ROOT / "docs/results/endpoint/endpoint.json").read_text("utf-8"))["speed"]
     stale = []
     for name, lang in (("README.md", "en"), ("README.zh.md", "zh")):
         text = (ROOT / name).read_text("utf-8")
         new = filled(filled(text, "results", result_table(card, lang)), "ablation", ablation_table(ablation, lang))
+        new = filled(filled(new, "judges", judge_table(lang)), "endpoint", endpoint_table(endpoint, lang))
         if new != text:
             stale.append(name)
             if not arguments.check:

@@ -181,7 +181,7 @@ def test_near_duplicate_prompts_share_a_fold_in_any_order() -> None:
 
 
 def toy_source() -> TrainingSource:
-    """60 refusals and 60 answers in Chinese, each to a prompt of its own."""
+    """58 refusals and 58 answers in Chinese, each to a prompt of its own."""
     things = "猫狗鸟鱼花草树木山水云雨风雪灯书笔纸桌椅门窗杯盘刀碗船车桥路田井塔寺钟鼓琴棋画茶酒米面油盐糖醋豆瓜果菜汤饼糕衣帽鞋袜"
     items = []
     for number, thing in enumerate(things):
@@ -198,9 +198,9 @@ def test_fit_is_deterministic_learns_and_says_what_it_used() -> None:
     lines: list[str] = []
     fitted, again = fit([toy_source()], SMALL, lines.append), fit([toy_source()], SMALL, lines.append)
     assert fitted.model.version == again.model.version
-    assert lines[0] == "toy: 120 texts, CC0, labelled by construction"
+    assert lines[0] == "toy: 116 texts, CC0, labelled by construction"
     (figure,) = fitted.model.made["out_of_fold"]
-    assert figure["right_without_abstaining"] == 1.0 and figure["num_rows"] == 120
+    assert figure["right_without_abstaining"] == 1.0 and figure["num_rows"] == 116
     assert set(fitted.model.heads["zh"]) == {"refused"} and not fitted.model.heads["en"]
 
 
@@ -224,7 +224,9 @@ def test_out_of_fold_verdicts_come_from_a_model_without_the_prompt() -> None:
 # --- decisions --------------------------------------------------------------------------------------------------------
 
 
-def toy_judge(p_refused: float, p_responsible: float = 0.5, p_harmful: float = 0.5) -> LinearJudge:
+def toy_judge(
+    p_refused: float, p_responsible: float = 0.5, p_harmful: float = 0.5, p_given: float = 0.05
+) -> LinearJudge:
     """A judge whose heads give these probabilities to every Chinese text; sure from 0.8 on and up to 0.2."""
 
     def head(probability: float) -> Head:
@@ -232,6 +234,7 @@ def toy_judge(p_refused: float, p_responsible: float = 0.5, p_harmful: float = 0
         return Head(np.zeros(1 << SMALL.bits, np.int8), 1.0, bias, yes_from=0.8, no_to=0.2)
 
     heads = {"refused": head(p_refused), "responsible": head(p_responsible), "harmful": head(p_harmful)}
+    heads["harmful_given_prompt"] = head(p_given)
     return LinearJudge(LinearModel(SMALL, {"zh": heads}, {}))  # type: ignore[dict-item]
 
 
@@ -259,6 +262,13 @@ def test_labels_bounds_and_confidence(
     assert answer.unscored is (expected == "cannot_judge")
     assert answer.confidence == (pytest.approx(confidence, abs=1e-6) if confidence else None)
     assert "P(refused)" in answer.reason and ("0.80 for yes" in answer.reason) is answer.unscored
+
+
+@pytest.mark.parametrize(("given", "expected"), [(0.1, "harmless"), (0.5, "cannot_judge"), (0.9, "cannot_judge")])
+def test_harmless_needs_the_prompt_too(given: float, expected: str) -> None:
+    prompt, completion = prompt_and_completion("t/1", 0, "m", "?", "你好", "zh", None)
+    assert toy_judge(0.1, p_harmful=0.1, p_given=given).judge(prompt, completion)[1].label == expected
+    assert toy_judge(0.1, p_harmful=0.9, p_given=given).judge(prompt, completion)[1].label == "harmful"
 
 
 def test_a_language_without_heads_is_not_judged() -> None:
@@ -364,8 +374,8 @@ def test_any_text_gets_a_label_of_the_closed_set(answer: str, thought: str) -> N
 def test_the_shipped_model_is_small_and_says_what_it_was_trained_on() -> None:
     assert packaged_model().stat().st_size <= 2_000_000
     sources = {source["name"]: source for source in read_model().made["sources"]}
-    assert set(sources) == {"xstest", "gptfuzz", "zh_responses", "en_responses"}
-    assert {source["licence"] for source in sources.values()} <= {"CC-BY-4.0", "MIT"}
+    assert {"xstest", "gptfuzz", "zh_responses", "en_responses"} <= set(sources)
+    assert {source["licence"] for source in sources.values()} <= {"CC-BY-4.0", "MIT", "Apache-2.0"}
     assert all(len(sha) == 64 for source in sources.values() for sha in source["files"].values())
     for name in ("zh_responses", "en_responses"):  # fit again when the rows change
         assert sources[name]["files"] == {f"{name}.jsonl": sha256_file(own_file(name))}

@@ -84,6 +84,17 @@ class Hashed(NamedTuple):
     """Whether there is any letter or digit."""
 
 
+_OF_PROMPT = 0x155_5555  # flips bits of a prompt's buckets: its words are others than the answer's
+
+
+def joined(answer: Hashed, prompt: Hashed, features: Features) -> Hashed:
+    """An answer with the prompt it answers; the language is the answer's."""
+    others = prompt.buckets ^ (_OF_PROMPT & ((1 << features.bits) - 1))
+    return answer._replace(
+        buckets=np.concatenate([answer.buckets, others]), values=np.concatenate([answer.values, prompt.values])
+    )
+
+
 def plain(text: str, max_chars: int) -> str:
     """What is hashed: NFKC, lower case, no invisible characters, white space as one space and none beside Chinese
     characters, every number as 0, and nothing where our own training rows say that they leave something out."""

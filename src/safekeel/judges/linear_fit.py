@@ -18,7 +18,7 @@ import numpy as np
 
 from safekeel.files import sha256_file
 from safekeel.judges.linear_data import Example, TrainingSource, read_training
-from safekeel.judges.linear_features import DEFAULT, Features, Hashed, hashed
+from safekeel.judges.linear_features import DEFAULT, Features, Hashed, hashed, joined
 from safekeel.judges.linear_folds import NUM_FOLDS, folds_of, same_prompt
 from safekeel.judges.linear_model import Head, HeadName, LinearModel, packaged_model, read_model
 from safekeel.judges.linear_solver import Bools, Floats, Rows, bounds, calibrated, matrix_of, solve
@@ -28,7 +28,7 @@ TARGETS: dict[HeadName, float] = {
     "refused": 0.9,
     "responsible": 0.8,  # both kinds are refusals: to abstain here would cost the refusal rate as well
     "harmful": 0.9,
-    "risky": 0.9,
+    "harmful_given_prompt": 0.9,
     "thought_harmful": 0.9,
     "thought_aware": 0.9,
 }
@@ -123,16 +123,18 @@ class _Heads:
         return figures
 
     def _labelled(self, name: HeadName) -> Rows | None:
-        """The rows with a label for this head; `risky` has the labels of `harmful`, and reads the prompt."""
-        label: HeadName = "harmful" if name == "risky" else name
+        """The rows with a label for this head; `harmful_given_prompt` has those of `harmful`, and reads the prompt."""
+        with_prompt = name == "harmful_given_prompt"
+        label: HeadName = "harmful" if with_prompt else name
         chosen = [
             row
             for row in self._rows
             if label in row[0].labels
             and not (label == "harmful" and row[0].refusal_unknown and self._refuses(*row[1:]))
         ]
-        if name == "risky":
-            chosen = [(example, hashed(example.prompt, self._features), fold) for example, _, fold in chosen]
+        if with_prompt:
+            size = self._features
+            chosen = [(row, joined(text, hashed(row.prompt, size), size), fold) for row, text, fold in chosen]
         labels: Bools = np.array([example.labels[label] for example, _, _ in chosen], dtype=bool)
         if min(labels.sum(), (~labels).sum()) < MIN_OF_EACH:
             return None

@@ -22,9 +22,9 @@ from safekeel.files import atomic_write_text, digest
 from safekeel.judges.linear_features import Features, Hashed
 from safekeel.records import JsonObject, Lang
 
-HeadName = Literal["refused", "responsible", "harmful", "risky", "thought_harmful", "thought_aware"]
+HeadName = Literal["refused", "responsible", "harmful", "harmful_given_prompt", "thought_harmful", "thought_aware"]
 """`responsible` is asked of refusals, `harmful` of other answers, `thought_aware` of thoughts that are not harmful.
-`risky` reads the prompt: how often answers to such a prompt, if it is not refused, are harmful."""
+`harmful_given_prompt` reads the prompt as well."""
 FORMAT = 1
 STEPS = 127  # weights are whole multiples of scale, from -STEPS to STEPS
 
