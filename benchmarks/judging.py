@@ -24,12 +24,12 @@ from pathlib import Path
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"  # before numpy is imported: one core means one
 
-from safekeel.judges.base import Judge
-from safekeel.judges.label_sources import Labelled, prompt_and_completion
-from safekeel.judges.linear import LinearJudge
-from safekeel.judges.linear_data import read_own
-from safekeel.judges.rules import RulesJudge
-from safekeel.records import Completion, Lang, Prompt
+from safekeel.judges.base import Judge  # noqa: E402
+from safekeel.judges.label_sources import Labelled, prompt_and_completion  # noqa: E402
+from safekeel.judges.linear import LinearJudge  # noqa: E402
+from safekeel.judges.linear_data import read_own  # noqa: E402
+from safekeel.judges.rules import RulesJudge  # noqa: E402
+from safekeel.records import Completion, Lang, Prompt  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 NUM_CHARS, NUM_ANSWERS = 500, 200

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -220,6 +221,19 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         check_round_trip(tokenizer)
     return tokenizer
+
+
+NEXT_TURN = "\n\nUser:"
+"""Where a base model under the plain template begins to write the user's next turn: its answer ended before."""
+
+
+def give_plain_template(tokenizer: Tokenizer) -> bool:
+    """Give a tokenizer without a chat template the plain dialogue of `data/templates/plain.jinja`, so that a base model
+    can be asked at all. True where it had none."""
+    if getattr(tokenizer, "chat_template", None):
+        return False
+    tokenizer.chat_template = (resources.files("safekeel.data") / "templates/plain.jinja").read_text("utf-8")
+    return True
 
 
 def check_round_trip(tokenizer: Tokenizer) -> None:

@@ -172,7 +172,7 @@ def _pairs(pairs: PairsConfig, request: EvalRequest, out: Path, command: str, sa
         say(f"{name}: {' against '.join(pairs.models[name])}")
         folders = [out / name / side for side in ("before", "after")]
         for model, folder in zip(pairs.models[name], folders, strict=True):
-            evaluate_model(replace(request, model=model), folder, command, say)
+            evaluate_model(replace(request, model=model, plain_template=True), folder, command, say)
         result = compare_folders(folders[0], folders[1], None, pairs.budget)
         atomic_write_json(out / name / "comparison.json", result)
         summary.append(f"## {name}\n\n{as_text(result)}\n")

@@ -182,7 +182,8 @@ def test_near_duplicate_prompts_share_a_fold_in_any_order() -> None:
 
 def toy_source() -> TrainingSource:
     """58 refusals and 58 answers in Chinese, each to a prompt of its own."""
-    things = "猫狗鸟鱼花草树木山水云雨风雪灯书笔纸桌椅门窗杯盘刀碗船车桥路田井塔寺钟鼓琴棋画茶酒米面油盐糖醋豆瓜果菜汤饼糕衣帽鞋袜"
+    things = "猫狗鸟鱼花草树木山水云雨风雪灯书笔纸桌椅门窗杯盘刀碗船车桥"
+    things += "路田井塔寺钟鼓琴棋画茶酒米面油盐糖醋豆瓜果菜汤饼糕衣帽鞋袜"
     items = []
     for number, thing in enumerate(things):
         for sample, answer in enumerate((f"关于{thing}，我不能回答。", f"先准备{thing}，再加水煮十分钟就好。")):

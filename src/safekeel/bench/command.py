@@ -91,6 +91,7 @@ class EvalRequest:
     timeout: float | None = None
     concurrency: int | None = None
     batch_size: int = 64
+    plain_template: bool = False
     reuse: tuple[Path, ...] = ()
 
     @property
@@ -108,7 +109,7 @@ class EvalRequest:
                 "timeout": self.timeout,
                 "concurrency": self.concurrency,
             },
-            "hf": {"batch_size": self.batch_size},
+            "hf": {"batch_size": self.batch_size, "plain_template": self.plain_template or None},
         }
         return {name: value for name, value in of_scheme.get(self.scheme, {}).items() if value not in (None, ())}
 
@@ -196,6 +197,7 @@ def _stage(request: EvalRequest, prompts: list[Prompt], sampling: Sampling, out:
         "revision": request.revision,
         "base_urls": list(request.base_urls),
         "tokenizer": str(request.tokenizer) if request.tokenizer else None,
+        "plain_template": request.plain_template,
         "benches": list(request.benches),
         "limit": request.limit,
         "taxonomy": request.taxonomy,

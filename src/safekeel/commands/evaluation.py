@@ -74,6 +74,9 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="N items of each benchmark, drawn with --seed.")] = None,
     data_dir: DataDir = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    plain_template: Annotated[
+        bool, typer.Option("--plain-template", help="hf: ask a base model without a chat template in a plain dialogue.")
+    ] = False,
     seed: int = 0,
     test_words: TestWords = None,
     as_json: AsJson = False,
@@ -102,6 +105,7 @@ def evaluate(
         timeout=timeout,
         concurrency=concurrency,
         batch_size=batch_size,
+        plain_template=plain_template,
         reuse=tuple(reuse or ()),
     )
     _print_scores([row.model_dump() for row in evaluate_model(request, out, "safekeel eval", say)], as_json)

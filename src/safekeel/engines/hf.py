@@ -18,7 +18,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from safekeel.chat import can_think, load_tokenizer, render_prompt
+from safekeel.chat import NEXT_TURN, can_think, give_plain_template, load_tokenizer, render_prompt
 from safekeel.engines.base import OnCompletion, Sampling
 from safekeel.engines.decoding import Decoder, Row
 from safekeel.engines.growing_cache import supports
@@ -35,8 +35,14 @@ class HfEngine:
     ranks = True
     """Prompts whose options are to be ranked by log-likelihood are (`ranking.py`)."""
 
-    def __init__(self, path: str | Path, batch_size: int = 64, device: str | None = None) -> None:
+    def __init__(
+        self, path: str | Path, batch_size: int = 64, device: str | None = None, plain_template: bool = False
+    ) -> None:
         """Load tokenizer and weights: fp32 on CPU, the checkpoint's own type on an accelerator.
+
+        Args:
+            plain_template: ask a base model without a chat template in a plain dialogue; its text is cut where it
+                begins to write the user's next turn.
 
         Raises:
             EngineError: no such model, not safetensors, needs remote code, or its tokenizer is broken.
@@ -61,6 +67,8 @@ class HfEngine:
                 f"{self.folder} cannot be loaded as a causal language model ({type(error).__name__}: {error}); "
                 "expected config.json, tokenizer.json and *.safetensors as `save_pretrained` writes them."
             ) from error
+        is_plain = plain_template and give_plain_template(self.tokenizer)
+        self.ends_at = NEXT_TURN if is_plain else None
         self.can_think = can_think(self.tokenizer)
         self.stop_ids = _stop_ids(model, self.tokenizer)
         self.pad_id = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else min(self.stop_ids)
@@ -153,7 +161,9 @@ class HfEngine:
         stopped = row.tokens[-1] in self.stop_ids
         spoken = row.tokens[:-1] if stopped else row.tokens
         finish: Finish = "stop" if stopped else "length"
-        return completion_row(self.tokenizer, self.name, job, spoken, len(row.tokens), finish, row.seconds)
+        return completion_row(
+            self.tokenizer, self.name, job, spoken, len(row.tokens), finish, row.seconds, self.ends_at
+        )
 
 
 def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -59,16 +59,26 @@ def too_long(job: Job, model: str, window: int | None) -> Completion:
 
 
 def completion_row(
-    tokenizer: Any, model: str, job: Job, spoken: list[int], num_tokens: int, finish: Finish, seconds: float
+    tokenizer: Any,
+    model: str,
+    job: Job,
+    spoken: list[int],
+    num_tokens: int,
+    finish: Finish,
+    seconds: float,
+    ends_at: str | None = None,
 ) -> Completion:
     """A completion from its new tokens.
 
     Args:
         spoken: without the token that ended it, if one did; `num_tokens` counts that one too.
         seconds: the row's share of the work, so that rows add up.
+        ends_at: text that begins the next turn: what follows was never an answer.
     """
     # Think tags are special tokens in some tokenizers, so none may be skipped.
     raw = tokenizer.decode(spoken, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    if ends_at is not None and ends_at in raw:
+        raw, finish = raw[: raw.index(ends_at)], "stop"
     split = split_completion(raw, finish, job.prefilled_think, job.answer_only)
     return Completion(
         prompt_id=job.prompt.id,

@@ -10,8 +10,8 @@ Each question is a linear head for the language of the text, with a calibrated p
 enough (its bounds were chosen on out-of-fold training rows) the verdict is `cannot_judge`. N-grams see how a text is
 worded, not whether what it says works, and what they learn of harm carries over badly to other writers (chance on
 JADE). So `harmless` needs the answer alone and the answer with its prompt to say so: few answers to risky prompts get
-it. The text is counted, never obeyed: an instruction to the judge inside it is words like others. There were no labelled
-English thoughts to learn from, so those are unscored.
+it. The text is counted, never obeyed: an instruction to the judge inside it is words like others. There were no
+labelled English thoughts to learn from, so those are unscored.
 """
 
 from __future__ import annotations

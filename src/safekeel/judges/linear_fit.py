@@ -198,7 +198,7 @@ def _figures(lang: Lang, name: HeadName, head: Head, rows: Rows, probabilities: 
 
 def _line(figure: Mapping[str, Any]) -> str:
     return (
-        f"{figure['lang']} {figure['head']:<16}{figure['source']:<14}{figure['num_rows']:>5} rows, "
+        f"{figure['lang']} {figure['head']:<22}{figure['source']:<14}{figure['num_rows']:>5} rows, "
         f"{figure['num_yes']:>4} yes; right {figure['right_without_abstaining']:.1%}; "
         f"says yes {figure['num_said_yes_right']}/{figure['num_said_yes']} right, "
         f"no {figure['num_said_no_right']}/{figure['num_said_no']} right, abstains {figure['num_abstained']} "
