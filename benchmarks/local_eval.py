@@ -105,13 +105,16 @@ def compare(condition: str, arguments: argparse.Namespace, engine: Any, prompts:
         run = lambda batch=batch, some=some: run_lm_eval(engine.folder, some, batch, fixed)  # noqa: E731
         scans.append(measure(f"lm-eval hf, batch {batch}", len(some), run) | {"batch": batch})
     order = sorted(scans, key=lambda row: row["cpu_seconds"] / row["prompts"])
+    sizes = [row["batch"] for row in order[:2]]  # more prompts make more alike batches: the runner-up may win
     rounds = []
-    for number in range(arguments.rounds):
+    for _ in range(arguments.rounds):
         rounds.append(measure(f"safekeel hf, batch {BATCH}", len(prompts), lambda: run_ours(engine, prompts, fixed)))
-        # The same number of prompts makes more alike batches than the scan did, so the runner-up gets a try too.
-        for row in order[: 2 if number == 0 else 1]:
-            run = lambda batch=row["batch"]: run_lm_eval(engine.folder, prompts, batch, fixed)  # noqa: E731
-            rounds.append(measure(f"lm-eval hf, batch {row['batch']}", len(prompts), run))
+        turn = []
+        for batch in sizes:
+            run = lambda batch=batch: run_lm_eval(engine.folder, prompts, batch, fixed)  # noqa: E731
+            turn.append(measure(f"lm-eval hf, batch {batch}", len(prompts), run) | {"batch": batch})
+        sizes = [min(turn, key=lambda row: row["cpu_seconds"])["batch"]]
+        rounds += turn
     ours = [row for row in rounds if row["system"].startswith("safekeel")]
     theirs = [row for row in rounds if row not in ours]
     default = next((row["prompts_per_second"] for row in scans if row["batch"] == "1"), None)
@@ -120,6 +123,7 @@ def compare(condition: str, arguments: argparse.Namespace, engine: Any, prompts:
     speed = max(row["prompts_per_second"] for row in ours)
     return {
         "condition": condition,
+        "command": arguments.command,
         "rows": [{key: value for key, value in row.items() if key not in ("texts", "batch")} for row in rows],
         "ratio_to_best": round(speed / max(row["prompts_per_second"] for row in theirs), 2),
         "ratio_to_best_cpu": round(min(r["cpu_seconds"] for r in theirs) / min(r["cpu_seconds"] for r in ours), 2),
@@ -131,9 +135,15 @@ def compare(condition: str, arguments: argparse.Namespace, engine: Any, prompts:
 def as_markdown(result: dict[str, Any]) -> str:
     """The tables."""
     lines = ["# Local evaluation: our `hf` engine beside lm-eval's `hf` model", ""]
-    lines += [f"`{result['command']}`", "", f"{result['machine']}.", ""]
+    lines += [f"{result['machine']}.", ""]
     for part in result["conditions"]:
-        lines += [f"## {part['condition']}", "", "| system | prompts | seconds | CPU seconds | prompts/s | load |"]
+        lines += [
+            f"## {part['condition']}",
+            "",
+            f"`{part['command']}`",
+            "",
+            "| system | prompts | seconds | CPU seconds | prompts/s | load |",
+        ]
         lines += ["|---|---:|---:|---:|---:|---:|"]
         for row in part["rows"]:
             load = f"{row['load_before']} → {row['load_after']}"
@@ -175,18 +185,21 @@ def main() -> None:
     engine = HfEngine(shipped_checkpoint(), batch_size=BATCH, device="cpu")
     prompts = prompts_of(max(arguments.prompts, arguments.fixed_prompts))
     given = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in vars(arguments).items())
-    result: dict[str, Any] = {
-        "command": f"python benchmarks/local_eval.py {given}",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {arguments.threads} thread(s), torch "
-        f" {torch.__version__}, transformers {transformers.__version__}, shared with other work (see load)",
-        "conditions": [],
-    }
+    arguments.command = f"python benchmarks/local_eval.py {given}"
+    file = arguments.out / "local_eval.json"
+    earlier = json.loads(file.read_text("utf-8"))["conditions"] if file.exists() else []
+    found = {part["condition"]: part for part in earlier}
     arguments.out.mkdir(parents=True, exist_ok=True)
     for condition in arguments.conditions.split(","):
         count = arguments.fixed_prompts if condition == "fixed" else arguments.prompts
-        result["conditions"].append(compare(condition, arguments, engine, prompts[:count]))
-        print(json.dumps({k: v for k, v in result["conditions"][-1].items() if k != "rows"}), flush=True)
-        (arguments.out / "local_eval.json").write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+        found[condition] = compare(condition, arguments, engine, prompts[:count])
+        print(json.dumps({k: v for k, v in found[condition].items() if k != "rows"}), flush=True)
+        result = {
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, {arguments.threads} thread(s), torch "
+            f"{torch.__version__}, transformers {transformers.__version__}, shared with other work (see load)",
+            "conditions": [found[name] for name in sorted(found)],
+        }
+        file.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
         (arguments.out / "local_eval.md").write_text(as_markdown(result), "utf-8")
 
 

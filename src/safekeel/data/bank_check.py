@@ -15,7 +15,7 @@ from pathlib import Path
 from safekeel.bench.safety import BENCHMARKS
 from safekeel.bench.safety.tc260 import Bank, BankRow, read_bank
 from safekeel.corpus.steps import jaccard, shingles
-from safekeel.errors import DataError
+from safekeel.errors import SafeKeelError
 from safekeel.records import Lang
 from safekeel.taxonomy import load_taxonomy
 
@@ -142,7 +142,7 @@ def public_texts(data_dir: Path | None, lang: str) -> tuple[list[Text], list[str
             continue
         try:
             prompts = BENCHMARKS.get(name).prompts("test", None, data_dir, 0)
-        except DataError:
+        except SafeKeelError:  # no copy, or a set that only names what to use instead
             absent.append(name)
             continue
         found = [(prompt.id, prompt.messages[-1].content) for prompt in prompts if prompt.lang == lang]

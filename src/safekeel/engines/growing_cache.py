@@ -10,8 +10,9 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer
 
-GROWTH = 32
-"""Positions by which the memory grows at once. 16 to 64 measured alike on nano."""
+MIN_GROWTH, MAX_GROWTH = 32, 1024
+"""Positions by which the memory grows at once: half its length, within these. More memory makes rows lie further apart,
+fewer positions mean more copies; 16 to 64 measured alike on nano."""
 
 
 class GrowingLayer(DynamicLayer):
@@ -28,7 +29,8 @@ class GrowingLayer(DynamicLayer):
             self.replace(key_states[:, :, :0], value_states[:, :, :0])
         end = length + key_states.shape[-2]
         if end > self._memory[0].shape[-2]:
-            self._memory = [_moved(old[:, :, :length], 0, end + GROWTH) for old in self._memory]
+            growth = min(max(MIN_GROWTH, end // 2), MAX_GROWTH)
+            self._memory = [_moved(old[:, :, :length], 0, end + growth) for old in self._memory]
         for memory, new in zip(self._memory, (key_states, value_states), strict=True):
             memory[:, :, length:end] = new
         self.keys, self.values = (memory[:, :, :end] for memory in self._memory)

@@ -28,6 +28,11 @@ HELD_OUT = ("do-not-answer", "jade")
 """Sets of `label_sources` that no row was trained on; `zh-judge` is added by whoever calibrates on it."""
 
 
+NOT_BY_PROMPT = ("gptfuzz",)
+"""Trained on, but not on the card: which of its 77 jailbreak templates an answer replies to is not recorded, so answers
+to one template stand in all folds, and its figures (`made.out_of_fold` of the model) flatter."""
+
+
 class OutOfFold:
     """Verdicts on a labelled set, as `calibrate(judge_set=…)` wants them."""
 
@@ -68,7 +73,7 @@ def make_card(data_dir: Path | None, names: Sequence[str], command: str, say: Ca
         DataError: a file is missing or malformed.
     """
     held_out = open_sources(names, data_dir)
-    trained = [source.labelled for source in read_training(data_dir)]
+    trained = [source.labelled for source in read_training(data_dir) if source.labelled.name not in NOT_BY_PROMPT]
     verdicts, notes = out_of_fold(data_dir, say)
     sets = [*(replace(each, name=f"{each.name} (out of fold)") for each in trained), *held_out]
     return calibrate(LinearJudge(), sets, command=command, judge_set=verdicts, notes=notes)

@@ -91,6 +91,7 @@ class LiveCodeBench(BenchmarkBase):
         Raises:
             UsageError: always.
         """
+        require_split(self.name, split, ("test",))
         raise UsageError(
             "livecodebench runs programs that a model wrote, which needs a sandbox that SafeKeel does not have, and "
             "lm-eval has no task for it. Run https://github.com/LiveCodeBench/LiveCodeBench against the same endpoint."

@@ -57,10 +57,9 @@ class MathCheck:
             process, self._process = self._process, None
             process.kill()
             process.wait()
-            for stream in (process.stdin, process.stdout):
-                with contextlib.suppress(BrokenPipeError):
-                    if stream is not None:
-                        stream.close()
+            with contextlib.suppress(BrokenPipeError):
+                if process.stdin is not None:
+                    process.stdin.close()
 
     def __del__(self) -> None:
         self.close()
@@ -78,9 +77,7 @@ class MathCheck:
         )
         self._replies = Queue()
         threading.Thread(target=_read, args=(self._process.stdout, self._replies), daemon=True).start()
-        if (
-            not self._replies.get()
-        ):  # the first line says that the imports are done; they do not count as an item's time
+        if not self._replies.get():  # the first line says that the imports are done, which is no item's time
             self.close()
             raise EngineError(
                 "MATH-500 is graded by math-verify, which is not installed: pip install 'safekeel[capability]'."
@@ -89,7 +86,9 @@ class MathCheck:
 
 
 def _read(stream: Any, replies: Queue[str]) -> None:
-    with contextlib.suppress(ValueError):  # closed while it was being read
+    """Pass lines on until the helper ends. Only this thread ever closes the stream: at the interpreter's end, closing a
+    stream that another thread is reading ends in a crash."""
+    with stream:
         for line in stream:
             replies.put(line)
     replies.put("")
