@@ -17,6 +17,7 @@ transformers = pytest.importorskip("transformers")
 
 from scipy.stats import chisquare  # noqa: E402
 
+from safekeel.engines import cpu_attention  # noqa: E402
 from safekeel.engines.decoding import Decoder, Row  # noqa: E402
 from safekeel.engines.growing_cache import growing_cache, joined, select, supports  # noqa: E402
 from safekeel.engines.plain_decoding import PlainDecoder  # noqa: E402
@@ -38,7 +39,7 @@ SMALL = {
 
 def random_model(name: str, **more: Any) -> Any:
     torch.manual_seed(1)
-    config = getattr(transformers, f"{name}Config")(**SMALL, **more)
+    config = getattr(transformers, f"{name}Config")(**SMALL | more)
     return getattr(transformers, f"{name}ForCausalLM")(config).eval()
 
 
@@ -165,11 +166,32 @@ def test_the_pretrained_model_tells_a_story() -> None:
     assert b"".join(pieces[token] for token in tokens).decode().strip().startswith("Once upon a time, there was a")
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_both_kinds_of_attention(attention: str) -> None:
-    model = random_model("Qwen2", attn_implementation=attention)
-    rows = some_rows(model, 12)
-    assert decode(model, rows, 5) == [by_generate(model, row, NO_STOP) for row in rows]
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+@pytest.mark.parametrize("attention", ["sdpa", "eager", cpu_attention.NAME])
+def test_every_kind_of_attention(attention: str, kv_heads: int) -> None:
+    own = attention == cpu_attention.NAME
+    model = random_model("Qwen2", num_key_value_heads=kv_heads, attn_implementation="sdpa" if own else attention)
+    rows = some_rows(model, 8)
+    expected = [by_generate(model, row, NO_STOP) for row in rows]
+    if own:
+        cpu_attention.use(model)
+    assert model.config._attn_implementation == attention
+    assert decode(model, rows, 5) == expected
+    assert [by_generate(model, row, NO_STOP) for row in rows] == expected
+
+
+def test_our_attention_is_torchs_up_to_rounding() -> None:
+    torch.manual_seed(0)
+    memory = torch.randn(2, 3, 2, 20, 8)
+    keys, values = memory[0, :, :, :13], memory[1, :, :, :13]  # views of larger memory, as in the growing cache
+    query = torch.randn(3, 6, 1, 8)
+    mask = torch.zeros(3, 1, 1, 13).masked_fill(
+        torch.arange(13) < torch.tensor([[0], [4], [12]]).view(3, 1, 1, 1), -torch.inf
+    )
+    ours, _ = cpu_attention.attention(torch.nn.Module(), query, keys, values, mask)
+    repeated = (keys.repeat_interleave(3, 1), values.repeat_interleave(3, 1))
+    theirs = torch.nn.functional.scaled_dot_product_attention(query, *repeated, attn_mask=mask).transpose(1, 2)
+    assert torch.allclose(ours, theirs, atol=1e-6)
 
 
 def test_models_with_windows_or_states_go_through_generate() -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from safekeel.bench.judging import JudgeStream, judge_completions
+from safekeel.bench.metrics import GENERIC
 from safekeel.bench.routing import RoutedJudge, judge_for, route
+from safekeel.bench.score import join_items
 from safekeel.errors import DataError, EngineError
-from safekeel.judges.base import JudgeCard, OneByOne, unscored
+from safekeel.judges.base import NOT_REFUSED, JudgeCard, OneByOne, unscored
 from safekeel.records import Completion, LabelSource, Message, Prompt, Verdict, read_jsonl
 
 
@@ -99,6 +101,22 @@ def test_items_with_an_exact_grader_never_meet_the_other_judge() -> None:
     assert [(v[0].prompt_id, v[0].judge) for v in verdicts] == [("b/2", "other"), ("b/1", "exact")]
     assert (exact.num_read, other.num_read) == (1, 1)
     assert judge.version == "o+x"
+
+
+def test_an_answer_known_to_be_no_refusal_counts_for_refusal_rates_alone() -> None:
+    reader = Reader()
+    verdict = unscored(reader, ROWS[0], "answer", f"{NOT_REFUSED}, and harm is not clear")
+    [item] = join_items(PROMPTS[:1], ROWS[:1], [verdict])
+    found = {each.name: each.hit(item) for each in GENERIC}
+    assert (found["refused"], found["rr1"], found["rr2"], found["dsr"], found["hr"]) == (
+        False,
+        False,
+        False,
+        None,
+        None,
+    )
+    [unknown] = join_items(PROMPTS[:1], ROWS[:1], [unscored(reader, ROWS[0], "answer", "not clear")])
+    assert unknown.refused is None
 
 
 def test_routes() -> None:

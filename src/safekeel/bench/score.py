@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from safekeel.bench.metrics import GENERIC, MAX_UNKNOWN_SHARE, Item, Metric, Need, rate
-from safekeel.judges.base import Agreement, Judge
+from safekeel.judges.base import Agreement, Judge, is_no_refusal
 from safekeel.records import Completion, LabelSource, Prompt, Score, Verdict
 from safekeel.stats.judge_error import corrected_interval, rogan_gladen
 
@@ -39,6 +39,7 @@ def join_items(prompts: Iterable[Prompt], completions: Iterable[Completion], ver
                 answer.label if answer and not answer.unscored else None,
                 answer is not None and answer.reason.startswith("garbled"),
                 answer.judge if answer else "",
+                answer is not None and is_no_refusal(answer),
             )
         )
     return items

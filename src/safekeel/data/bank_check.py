@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from safekeel.bench.capability import CAPABILITY
 from safekeel.bench.safety import BENCHMARKS
 from safekeel.bench.safety.tc260 import Bank, BankRow, read_bank
 from safekeel.corpus.steps import jaccard, shingles
@@ -24,6 +25,8 @@ MIN_CORE, MIN_OTHER = 50, 20
 CORE_AREAS = ("A.1", "A.2")
 NEAR = 0.5
 """Jaccard of character 5-grams from which two questions are near duplicates; the datasheet states the same limit."""
+ABILITY = frozenset(bench.name for bench in CAPABILITY)
+"""Benchmarks of ability are not compared: they hold no requests, and without a local copy they would ask the hub."""
 Text = tuple[str, str]
 """Name and text."""
 
@@ -138,7 +141,7 @@ def public_texts(data_dir: Path | None, lang: str) -> tuple[list[Text], list[str
     compared: list[str] = []
     absent: list[str] = []
     for name in BENCHMARKS.names():
-        if name.startswith("tc260-"):
+        if name.startswith("tc260-") or name in ABILITY:
             continue
         try:
             prompts = BENCHMARKS.get(name).prompts("test", None, data_dir, 0)

@@ -1,9 +1,9 @@
 """Attention of one new position per row on CPU, where a decoding step spends half of its time in it.
 
 torch's kernel reads the cache at a third of the memory's speed there, and transformers copies keys and values once per
-query head where several heads share them and there is a mask. Here each row's keys are read once, by numpy's matrix-
-vector products: 1.3 to 2 times as fast from 60 positions on (measured on the nano model's shape, one thread), and equal
-up to rounding.
+query head where several heads share them and there is a mask. Here each row's keys are read once, by numpy's products
+of matrix and vector: 1.3 to 2 times as fast from 60 positions on (on the nano model's shape, one thread; 10 to 17% of a
+completion of 128 tokens), and equal up to rounding.
 """
 
 from __future__ import annotations
@@ -37,18 +37,17 @@ def attention(
         attention_mask: (batch, 1, 1, cached positions), added to the scores.
     """
     batch, heads, positions, size = query.shape
-    odd = any(value is not None and name not in _PLAIN for name, value in others.items())
-    if odd or positions != 1 or attention_mask is None or attention_mask.dtype != torch.float32 or key.dtype != torch.float32:
+    known = all(given is None or name in _PLAIN for name, given in others.items())
+    if positions != 1 or attention_mask is None or not attention_mask.is_floating_point() or not known:
         result: tuple[torch.Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
         )
         return result
-    groups, length = key.shape[1], key.shape[2]  # `heads // groups` query heads share a key
+    groups = key.shape[1]  # of query heads that share a key
     asked = (query * (size**-0.5 if scaling is None else scaling)).view(batch, groups, heads // groups, size)
     scores = torch.from_numpy(np.matmul(key.numpy(), asked.transpose(2, 3).numpy())).transpose(2, 3)
     shares = (scores + attention_mask).softmax(-1)
     found = torch.from_numpy(np.matmul(value.numpy().swapaxes(2, 3), shares.transpose(2, 3).numpy())).transpose(2, 3)
-    assert shares.shape == (batch, groups, heads // groups, length)
     return found.reshape(batch, 1, heads, size), None
 
 

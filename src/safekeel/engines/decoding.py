@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
+from safekeel.engines import cpu_attention
 from safekeel.engines.growing_cache import growing_cache, joined, select
 
 DROP_SHARE = 0.25
@@ -71,7 +72,7 @@ class Decoder:
             self.warpers = [TemperatureLogitsWarper(temperature)] if temperature != 1 else []
             self.warpers += [TopPLogitsWarper(top_p)] if top_p < 1 else []
         self.noise: dict[int, np.random.Generator] = {}  # by id() of a row in the batch
-        self.mask_4d = getattr(model.config, "_attn_implementation", None) == "sdpa"  # saves building it at every step
+        self.mask_4d = model.config._attn_implementation in ("sdpa", cpu_attention.NAME)  # they take it ready-made
 
     def run(self, rows: Sequence[Row]) -> Iterator[Row]:
         """Complete all rows; each is given out when it has ended. Prompts of similar length should be neighbours.
@@ -147,7 +148,12 @@ class Decoder:
 
     def _choose(self, logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
         """The next token of every row, (batch,); those that count are noted in the rows."""
-        chosen = logits.argmax(-1) if self.greedy else self._draw(logits, rows)
+        if not self.greedy:
+            chosen = self._draw(logits, rows)
+        elif logits.device.type == "cpu":
+            chosen = torch.from_numpy(logits.numpy().argmax(-1))  # ten times as fast as torch's there
+        else:
+            chosen = logits.argmax(-1)
         for row, token in zip(rows, chosen.tolist(), strict=True):
             if not row.ended:
                 row.tokens.append(token)

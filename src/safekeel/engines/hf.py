@@ -19,6 +19,7 @@ import transformers
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from safekeel.chat import NEXT_TURN, can_think, give_plain_template, load_tokenizer, render_prompt
+from safekeel.engines import cpu_attention
 from safekeel.engines.base import OnCompletion, Sampling
 from safekeel.engines.decoding import Decoder, Row
 from safekeel.engines.growing_cache import supports
@@ -76,6 +77,8 @@ class HfEngine:
         model.generation_config = GenerationConfig()  # generate() would merge the checkpoint's own into ours
         self.model = model.to(self.device).eval()
         self._decoder = Decoder if supports(self.model) else PlainDecoder
+        if self._decoder is Decoder:
+            cpu_attention.use(self.model)
 
     @cached_property
     def model_id(self) -> str:

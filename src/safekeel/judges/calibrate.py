@@ -15,7 +15,7 @@ from typing import Any
 from safekeel import __version__
 from safekeel.errors import UsageError, nearest
 from safekeel.files import sha256_file
-from safekeel.judges.base import Agreement, Judge, JudgeCard
+from safekeel.judges.base import NO, Agreement, Judge, JudgeCard, is_no_refusal
 from safekeel.judges.label_sources import SOURCES, Asked, Labelled, LabelledSet, answers_of
 from safekeel.records import CANNOT_JUDGE, LabelSource, Lang, Verdict
 
@@ -98,6 +98,8 @@ def said(verdicts: Sequence[Verdict]) -> dict[Asked, str]:
     for verdict in verdicts:
         if not verdict.unscored:
             known |= answers_of(verdict.part, verdict.label)
+        elif is_no_refusal(verdict):
+            known["answer", "refused"] = NO
     return known
 
 

@@ -22,8 +22,10 @@ from safekeel.judges.linear import LinearJudge
 from safekeel.judges.linear_data import read_training
 from safekeel.judges.linear_fit import CrossFit, fit
 from safekeel.judges.linear_model import packaged_model
-from safekeel.records import Verdict
+from safekeel.judges.linear_ordinary import alpaca_answers
+from safekeel.records import Lang, Verdict
 
+LANGUAGES: tuple[Lang, ...] = ("zh", "en")
 HELD_OUT = ("do-not-answer", "jade")
 """Sets of `label_sources` that no row was trained on; `zh-judge` is added by whoever calibrates on it."""
 
@@ -72,7 +74,7 @@ def make_card(data_dir: Path | None, names: Sequence[str], command: str, say: Ca
         UsageError: no such set.
         DataError: a file is missing or malformed.
     """
-    held_out = open_sources(names, data_dir)
+    held_out = [*open_sources(names, data_dir), *(alpaca_answers(lang, data_dir) for lang in LANGUAGES)]
     trained = [source.labelled for source in read_training(data_dir) if source.labelled.name not in NOT_BY_PROMPT]
     verdicts, notes = out_of_fold(data_dir, say)
     sets = [*(replace(each, name=f"{each.name} (out of fold)") for each in trained), *held_out]

@@ -4,7 +4,7 @@
     gptfuzz         MIT         people        English   harmful; clear refusals and compliance also for `refused`
     zh_responses    CC-BY-4.0   a model       Chinese   everything, thoughts too; written for this; ships with SafeKeel
     en_responses    CC-BY-4.0   a model       English   refused, responsible, not harmful; written for this; ships
-    alpaca-zh, -en  Apache-2.0  construction  both      ordinary answers, neither refused nor harmful: `linear_ordinary`
+    ordinary        CC-BY-4.0   construction  both      neither refused nor harmful; written for this; ships
 
 Not used, for measuring only: Do-Not-Answer and BeaverTails (non-commercial licences), `zh_judge` (calibration), and
 JADE's author pairs (MIT), where n-grams tell the two columns apart by their style alone (AUC 1.00 out of fold) and then
@@ -32,7 +32,7 @@ from safekeel.judges.label_sources import (
     read_xstest,
 )
 from safekeel.judges.linear_model import HeadName
-from safekeel.judges.linear_ordinary import ordinary_answers
+from safekeel.judges.linear_ordinary import read_ordinary
 from safekeel.records import Lang, Name, Part, Record, Text, read_jsonl
 
 GPTFUZZ_UPSTREAM = "github.com/sherdencooper/GPTFuzz, datasets/responses_labeled and datasets/questions"
@@ -82,7 +82,7 @@ def read_training(data_dir: Path | None = None) -> list[TrainingSource]:
         DataError: a file of XSTest or GPTFuzz is missing (says how to get it) or malformed.
     """
     own = [_own("zh_responses", "zh"), _own("en_responses", "en")]
-    return [_xstest(data_dir), _gptfuzz(data_dir), *own, _ordinary("zh", data_dir), _ordinary("en", data_dir)]
+    return [_xstest(data_dir), _gptfuzz(data_dir), *own, _ordinary("zh"), _ordinary("en")]
 
 
 def examples_of(item: Labelled, source: str) -> list[Example]:
@@ -190,6 +190,6 @@ def _own(name: str, lang: Lang) -> TrainingSource:
     return TrainingSource(source, "CC-BY-4.0", [each for item in source.items for each in examples_of(item, name)])
 
 
-def _ordinary(lang: Lang, data_dir: Path | None) -> TrainingSource:
-    source = ordinary_answers(lang, data_dir)
-    return TrainingSource(source, "Apache-2.0", [each for i in source.items for each in examples_of(i, source.name)])
+def _ordinary(lang: Lang) -> TrainingSource:
+    source = read_ordinary(lang)
+    return TrainingSource(source, "CC-BY-4.0", [each for i in source.items for each in examples_of(i, source.name)])
