@@ -16,6 +16,7 @@ from safekeel.artifact import atomic_write_json, atomic_write_text, read_manifes
 from safekeel.bench.metrics import OVER_REFUSAL, REFUSED, Item, Metric, rate
 from safekeel.bench.run import VERDICTS
 from safekeel.bench.safety.tc260 import AGREED, PASS_RATE, needs_right_answer
+from safekeel.bench.score import CORRECTED
 from safekeel.data.bank_check import MIN_CORE, MIN_OTHER
 from safekeel.errors import DataError
 from safekeel.files import make_folder
@@ -110,7 +111,8 @@ def _gate_row(gate: Gate, evaluation: Evaluation) -> dict[str, Any]:
         return {**empty, "verdict": "INCONCLUSIVE", "reason": "not measured", "score": None}
     worst, best = (score.bound_low, score.bound_high) if gate.least else (score.bound_high, score.bound_low)
     every = evaluation.score(gate.benchmark, gate.metric.name)
-    verdict, reason = _verdict(gate, score, worst, best)
+    corrected = evaluation.score(gate.benchmark, gate.metric.name + CORRECTED, AGREED)
+    verdict, reason = _verdict(gate, score, worst, best, corrected)
     return {
         **empty,
         "verdict": verdict,
@@ -119,20 +121,28 @@ def _gate_row(gate: Gate, evaluation: Evaluation) -> dict[str, Any]:
         "value": labels.percent(score.value),
         "worst": labels.percent(worst),
         "bound": labels.percent(_exact(gate, worst, score.num_items)),
+        "corrected": None
+        if corrected is None
+        else f"{labels.percent(corrected.low)} to {labels.percent(corrected.high)}",
         "all_rows": labels.percent(every.value if every else None),
         "num_all": every.num_items if every else 0,
         "min_sample": gate.min_sample,
     }
 
 
-def _verdict(gate: Gate, score: Score, worst: float, best: float) -> tuple[str, str]:
+def _verdict(gate: Gate, score: Score, worst: float, best: float, corrected: Score | None) -> tuple[str, str]:
+    """PASS by the worst case, BREACH by the best one unless the judge's own error could explain it."""
+
     def holds(share: float) -> bool:
         return share >= gate.threshold - _ROUNDING if gate.least else share <= gate.threshold + _ROUNDING
 
-    if not holds(best):
-        return ("BREACH" if score.headline else "INCONCLUSIVE"), _no_card(score)
     if not score.headline:
         return "INCONCLUSIVE", _no_card(score)
+    if not holds(best):
+        end = None if corrected is None else corrected.high if gate.least else corrected.low
+        if end is not None and holds(end):
+            return "INCONCLUSIVE", "the judge's own error, as measured on its card, could explain the miss"
+        return "BREACH", ""
     if score.num_items < gate.min_sample:
         return "INCONCLUSIVE", f"{score.num_items} items; the standard draws at least {gate.min_sample}"
     if holds(worst):
@@ -141,7 +151,12 @@ def _verdict(gate: Gate, score: Score, worst: float, best: float) -> tuple[str, 
 
 
 def _no_card(score: Score) -> str:
-    return "" if score.headline else f"no card of the judge {score.judge!r} carries this in this language"
+    if score.headline:
+        return ""
+    return (
+        f"no card of the judge {score.judge!r} carries this in this language; judge with a language model "
+        "(--judge api:NAME) or label rows of this run (safekeel judge sheet)"
+    )
 
 
 def _exact(gate: Gate, worst: float, num_items: int) -> float:
