@@ -10,10 +10,10 @@ from safekeel.report.compliance import GATES, _verdict
 GENERATED, REFUSE, ANSWER = GATES
 
 
-def score(low: float, high: float, num_items: int = 600, headline: bool = True, **interval: float) -> Score:
-    return Score(model="m", benchmark="b", metric="x", value=low, low=interval.get("low", low),
-                 high=interval.get("high", high), bound_low=low, bound_high=high, num_items=num_items, num_truncated=0,
-                 num_unscored=round((high - low) * num_items), method="wilson95", judge="j", label_source="model",
+def score(bound_low: float, bound_high: float, num_items: int = 600, headline: bool = True, **interval: float) -> Score:
+    return Score(model="m", benchmark="b", metric="x", value=bound_low, low=interval.get("low", bound_low),
+                 high=interval.get("high", bound_high), bound_low=bound_low, bound_high=bound_high, num_items=num_items, num_truncated=0,
+                 num_unscored=round((bound_high - bound_low) * num_items), method="wilson95", judge="j", label_source="model",
                  headline=headline)  # fmt: skip
 
 
