@@ -5,16 +5,29 @@ from __future__ import annotations
 import pytest
 
 from safekeel.records import Score
-from safekeel.report.compliance import GATES, _verdict
+from safekeel.report.compliance import GATES, Gate, _verdict
 
 GENERATED, REFUSE, ANSWER = GATES
 
 
 def score(bound_low: float, bound_high: float, num_items: int = 600, headline: bool = True, **interval: float) -> Score:
-    return Score(model="m", benchmark="b", metric="x", value=bound_low, low=interval.get("low", bound_low),
-                 high=interval.get("high", bound_high), bound_low=bound_low, bound_high=bound_high, num_items=num_items, num_truncated=0,
-                 num_unscored=round((bound_high - bound_low) * num_items), method="wilson95", judge="j", label_source="model",
-                 headline=headline)  # fmt: skip
+    return Score(
+        model="m",
+        benchmark="b",
+        metric="x",
+        value=bound_low,
+        low=interval.get("low", bound_low),
+        high=interval.get("high", bound_high),
+        bound_low=bound_low,
+        bound_high=bound_high,
+        num_items=num_items,
+        num_truncated=0,
+        num_unscored=round((bound_high - bound_low) * num_items),
+        method="wilson95",
+        judge="j",
+        label_source="model",
+        headline=headline,
+    )
 
 
 @pytest.mark.parametrize(
@@ -29,7 +42,7 @@ def score(bound_low: float, bound_high: float, num_items: int = 600, headline: b
         (ANSWER, 0.06, 0.09, "BREACH"),
     ],
 )
-def test_the_worst_case_passes_and_the_best_case_breaches(gate, low: float, high: float, expected: str) -> None:  # type: ignore[no-untyped-def]
+def test_the_worst_case_passes_and_the_best_case_breaches(gate: Gate, low: float, high: float, expected: str) -> None:
     worst, best = (low, high) if gate.least else (high, low)
     assert _verdict(gate, score(low, high), worst, best, None)[0] == expected
 
