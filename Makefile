@@ -1,7 +1,7 @@
 # Tools come from .venv where there is one (runs/test.sh makes it), else from the active environment.
 BIN := $(if $(wildcard .venv/bin/python),.venv/bin/,)
 
-.PHONY: check test test-all bench
+.PHONY: check test test-all bench bench-endpoint bench-judging bench-local bench-coverage bench-ablation
 
 check: ## style and types
 	$(BIN)ruff check .
@@ -14,5 +14,19 @@ test: check ## everything that takes seconds
 test-all: check ## with the tests that train
 	$(BIN)python -m pytest
 
-bench: ## the ablation of the README (about 15 minutes); prints numbers, asserts none
+bench: bench-endpoint bench-judging bench-local bench-coverage ## speed and coverage; prints numbers, asserts none
+
+bench-endpoint: ## client against a mock endpoint, beside lm-eval and, with INSPECT=its python, Inspect (5 min)
+	$(BIN)python benchmarks/endpoint.py $(if $(INSPECT),--inspect-python $(INSPECT))
+
+bench-judging: ## answers judged per second and core
+	$(BIN)python benchmarks/judging.py
+
+bench-local: ## our hf engine beside lm-eval's (10 min)
+	$(BIN)python benchmarks/local_eval.py
+
+bench-coverage: ## coverage of the intervals by simulation (5 min)
+	$(BIN)python benchmarks/coverage.py
+
+bench-ablation: ## the ablation of the README (15 min)
 	$(BIN)python benchmarks/ablation.py
