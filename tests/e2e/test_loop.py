@@ -123,6 +123,9 @@ def test_real_benchmark_end_to_end(finished_run: Path, tmp_path: Path) -> None:
     done = safekeel(*arguments, "--max-tokens", "64")
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
-    refused = next(row for row in rows if (row["metric"], row["slice"]) == ("rr1", "all"))
-    assert refused["num_items"] == 50 and refused["headline"] is False
+    refused, harmful = (
+        next(row for row in rows if (row["metric"], row["slice"]) == (name, "all")) for name in ("rr1", "hr")
+    )
+    assert (refused["num_items"], refused["headline"], refused["label_source"]) == (50, True, "model")
+    assert harmful["headline"] is False  # the embedded judge's card does not carry harm in Chinese
     assert len(read_jsonl(out / "completions.jsonl", Completion)) == 50
