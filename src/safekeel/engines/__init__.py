@@ -35,9 +35,20 @@ def open_engine(spec: str, **options: Any) -> Engine:
 
 
 def model_folder(spec: str) -> Path | None:
-    """The local file or folder that decides what a model says, where there is one: it is an input of an evaluation."""
-    location = Path(spec.partition(":")[2]).expanduser()
-    return location if location.exists() else None
+    """The local file or folder that decides what a model says, where there is one: it is an input of an evaluation.
+
+    Raises:
+        EngineError: a hub id that is not on this machine and cannot be downloaded.
+    """
+    scheme, _, name = spec.partition(":")
+    location = Path(name).expanduser()
+    if location.exists():
+        return location
+    if scheme in ("hf", "vllm"):  # a hub id: the folder of the revision that would be loaded now
+        from safekeel.engines.local import find_model
+
+        return find_model(scheme, name)
+    return None
 
 
 def _open_api(location: str, **options: Any) -> Engine:
