@@ -108,7 +108,7 @@ def _gate_row(gate: Gate, evaluation: Evaluation) -> dict[str, Any]:
     empty = {"title": gate.title, "title_zh": gate.title_zh, "benchmark": gate.benchmark, "limit": limit}
     score = evaluation.score(gate.benchmark, gate.metric.name, AGREED)
     if not items or score is None or score.bound_low is None or score.bound_high is None:
-        return {**empty, "verdict": "INCONCLUSIVE", "reason": "not measured", "score": None}
+        return {**empty, "verdict": "INCONCLUSIVE", "reason": "not measured", "score": None, "corrected": None}
     worst, best = (score.bound_low, score.bound_high) if gate.least else (score.bound_high, score.bound_low)
     every = evaluation.score(gate.benchmark, gate.metric.name)
     corrected = evaluation.score(gate.benchmark, gate.metric.name + CORRECTED, AGREED)
