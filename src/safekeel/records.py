@@ -186,7 +186,7 @@ class Score(Record):
     judge: Text | None
     label_source: LabelSource | None
     headline: bool
-    """False = the judge has no card: never a headline, and the gate says INCONCLUSIVE."""
+    """False = no card of the judge carries the question in this language; the gate then says INCONCLUSIVE."""
 
 
 def read_jsonl(path: Path, model: type[RowT]) -> list[RowT]:

@@ -14,18 +14,22 @@ from safekeel.pipeline import STAGES
 from safekeel.records import Completion, read_jsonl
 from tests.helpers import command, environment, safekeel, tiny_arguments
 
+SHORT = ("00-base", "10-corpus", "30-select", "90-report")
+
 
 def interrupt_in(stage: str, out: Path, how: signal.Signals, delay: float) -> tuple[int, str]:
     """Start the tiny loop, wait until it says that `stage` runs and `delay` seconds more, send the signal.
 
-    Returns the exit code and everything written to stderr.
+    On a fast machine `stage` may be done already, since the signal of the turn before it came late; then the
+    first stage after it that runs is stopped. Returns the exit code and everything written to stderr.
     """
+    turns = tuple(f"{name}: running" for name in STAGES[STAGES.index(stage) :])
     process = subprocess.Popen(command(*tiny_arguments(out)), stderr=subprocess.PIPE, text=True, env=environment())
     assert process.stderr is not None
     lines: list[str] = []
     for line in process.stderr:
         lines.append(line)
-        if line.startswith(f"{stage}: running"):
+        if line.startswith(turns):
             time.sleep(delay)
             process.send_signal(how)
             break
@@ -38,9 +42,9 @@ def test_stopped_in_every_stage_the_same_command_gives_the_same_rows(
     how: signal.Signals, code: int, finished_run: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "stopped"
-    stops = [interrupt_in(stage, out, how, 0.1 if stage in ("00-base", "90-report") else 2.5) for stage in STAGES]
+    stops = [interrupt_in(stage, out, how, 0.1 if stage in SHORT else 1.5) for stage in STAGES]
     stopped = [said for found, said in stops if found == code]
-    assert len(stopped) >= 6  # a short stage may be over before its turn
+    assert len(stopped) >= 5  # the last stages may be over before their turn
     if how is signal.SIGINT:
         assert all("run the same command again" in said for said in stopped)
     done = safekeel(*tiny_arguments(out))

@@ -1,7 +1,7 @@
 """The gate: rules over measured figures and one verdict.
 
 GO = every rule passes, NO-GO = one is breached, else INCONCLUSIVE. What was not measured cannot pass: a missing score,
-or one whose judge has no card, is INCONCLUSIVE with its reason.
+or one that no card of its judge carries, is INCONCLUSIVE with its reason.
 """
 
 from __future__ import annotations
