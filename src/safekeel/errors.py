@@ -5,6 +5,7 @@
     │   ├── ConfigError              2   a recipe, an override or a configuration value is wrong
     │   └── RunLockedError           2   another process works in the run folder
     ├── DataError                    3   a file is missing, malformed, or not what a stage wrote
+    │   └── NoLocalCopyError         3   public data that is not in the data folder
     └── EngineError                  4   a model or an endpoint cannot be used
 
 The number is the exit code of the command. `gate` also ends with 1 (NO-GO) and 5 (INCONCLUSIVE), and an interrupted
@@ -72,6 +73,10 @@ class DataError(SafeKeelError):
     """A file that is missing, malformed, or not what its manifest says."""
 
     exit_code = 3
+
+
+class NoLocalCopyError(DataError):
+    """Public data that is not in the data folder; says how to get it."""
 
 
 class EngineError(SafeKeelError):

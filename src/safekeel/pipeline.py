@@ -19,7 +19,7 @@ from safekeel.artifact import Stage, atomic_write_json, read_manifest, run_lock
 from safekeel.bench import nano as nano_bench
 from safekeel.bench import run as evaluation
 from safekeel.config import StageConfig, build, check_sections, load_recipe
-from safekeel.corpus import build as corpus_stage
+from safekeel.corpus import nano_build as corpus_stage
 from safekeel.engines import open_engine
 from safekeel.engines.base import Sampling
 from safekeel.errors import DataError, UsageError

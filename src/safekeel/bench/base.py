@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from safekeel.data.registry import set_of
-from safekeel.errors import DataError, UsageError
+from safekeel.errors import NoLocalCopyError, UsageError
 from safekeel.records import Prompt, Score
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def find_data(folder: str, file: str, upstream: str, data_dir: Path | None) -> P
         upstream: where it comes from, said where the registry of public data does not know the file.
 
     Raises:
-        DataError: no data folder is given, or the file is not in it; says how to get it.
+        NoLocalCopyError: no data folder is given, or the file is not in it; says how to get it.
     """
     root = data_dir or (Path(value) if (value := os.environ.get(DATA_VARIABLE)) else None)
     if root is not None and (path := root / folder / file).is_file():
@@ -82,11 +82,13 @@ def find_data(folder: str, file: str, upstream: str, data_dir: Path | None) -> P
         where = "DIR" if root is None else root
         get_it = f"`safekeel data fetch {known.name} --data-dir {where}{flag}` gets it from {upstream}"
     if root is None:
-        raise DataError(
+        raise NoLocalCopyError(
             f"{place} is needed and no data folder is given. It is not shipped; {get_it}; "
             f"then pass --data-dir DIR or set {DATA_VARIABLE}=DIR."
         )
-    raise DataError(f"{place} does not exist. It is not shipped; {get_it}; or name another folder with --data-dir.")
+    raise NoLocalCopyError(
+        f"{place} does not exist. It is not shipped; {get_it}; or name another folder with --data-dir."
+    )
 
 
 def require_split(benchmark: str, split: str, known: Sequence[str]) -> None:

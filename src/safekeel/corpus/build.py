@@ -1,157 +1,244 @@
-"""Stage 10-corpus: sources -> duplicates out -> contamination out -> training rows, rejected rows, data card.
+"""`safekeel corpus build`: from sources to a bilingual safe-reasoning corpus with its card.
 
-Three kinds of sample: risky prompts with safe reasoning, harmless twins that are answered, and capability replay
-that the base model writes itself and that is kept only when its answer is right (what the model already says costs
-it nothing to keep saying; DGR, arXiv 2602.02136; RL's Razor, arXiv 2509.04259).
+    sources ─► clean ─► twins ─► responses (policy, best of k, corrected) ─┐
+                 │        own answers (replay verified, general judged) ────┴─► mixture ─► sft.jsonl, rl.jsonl, card
+                 └─ every rejected row, with step, reason and evidence ─► rejected.jsonl
+
+The target model writes its own training data under a policy prompt that is then removed, so the corpus lies in its own
+distribution (ThinkSafe, 2601.23143; DGR, 2602.02136). Everything a model writes is kept in `generated/` under content
+keys: a killed build continues, and a build with other ratios or another judge generates nothing anew.
 """
 
 from __future__ import annotations
 
-import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import BaseModel
 
 from safekeel.artifact import Stage, atomic_write_json, atomic_write_text
-from safekeel.bench.generate import generate
-from safekeel.config import StageConfig
-from safekeel.corpus.card import card_markdown, corpus_card
-from safekeel.corpus.nano_source import capability_prompts, paired_requests, safety_samples
-from safekeel.corpus.sample import Rejected, Sample
-from safekeel.corpus.steps import decontaminate, drop_duplicates
-from safekeel.engines.base import Engine, Sampling
+from safekeel.config import build as build_config
+from safekeel.config import check_sections
+from safekeel.corpus.card import card_html, card_markdown, corpus_card
+from safekeel.corpus.cleaning import CleanConfig, Cleaning
+from safekeel.corpus.mixture import Mixed, MixtureConfig, mix
+from safekeel.corpus.rl_pool import RlConfig, rl_prompts, split_off
+from safekeel.corpus.sample import ROLES, Rejected, Sample
+from safekeel.corpus.sources.base import Source, SourcesConfig, read_sources
+from safekeel.corpus.steps.degenerate import degenerate
+from safekeel.corpus.synthesis.candidates import Acceptance, OwnWriter, PolicyWriter
+from safekeel.corpus.synthesis.counters import write_counters
+from safekeel.corpus.synthesis.replay import Grade, ReplayConfig, replay
+from safekeel.corpus.synthesis.responses import SynthesisConfig, Written, correct, respond
+from safekeel.corpus.tokens import BatchCounter
+from safekeel.engines.base import Engine
 from safekeel.errors import DataError
 from safekeel.judges.base import Judge
-from safekeel.nano.words import Words
 from safekeel.progress import Progress
 from safekeel.records import Prompt, write_jsonl
+from safekeel.taxonomy import Taxonomy
 
-STAGE, VERSION = "corpus", "1"
-REPLAY_MAX_TOKENS = 96
-
-
-class CorpusConfig(StageConfig):
-    """How many samples of each kind; the ablations of the README set single numbers to 0."""
-
-    num_pairs: int = Field(700, ge=0)
-    """Risky prompts of the SFT split, each with its harmless twin."""
-    counter_pairs: bool = True
-    """Keep the harmless twins."""
-    attacked_share: float = Field(0.4, ge=0, le=1)
-    """Share of the pairs that is dressed by one of the seen attack families."""
-    num_replay: int = Field(1100, ge=0)
-    """Capability prompts the base model answers itself."""
-    num_rl_pairs: int = Field(300, ge=0)
-    """Risky prompts of the RL split, each with its harmless twin; no word, template or prompt of the SFT split."""
-    num_rl_capability: int = Field(200, ge=0)
-    seed: int = 0
+STAGE, VERSION = "corpus-build", "1"
+BLANK = {"thought": "", "answer": "", "made_by": "", "style": ""}
+GENERATED = "generated"
+SFT, RL, REJECTED = "sft.jsonl", "rl.jsonl", "rejected.jsonl"
 
 
-def run(
-    config: CorpusConfig,
-    stage: Stage,
-    engine: Engine,
-    judge: Judge,
-    words: Words,
-    held_out: list[Prompt],
-    progress: Progress,
-) -> None:
-    """Fill the stage folder. `held_out` are all validation and test items: nothing like them may enter training."""
+class CorpusRecipe(BaseModel):
+    """A corpus recipe, resolved."""
+
+    sources: SourcesConfig
+    clean: CleanConfig
+    synthesis: SynthesisConfig
+    replay: ReplayConfig
+    mixture: MixtureConfig
+    rl: RlConfig
+
+    @classmethod
+    def resolve(cls, tables: dict[str, Any]) -> CorpusRecipe:
+        """Check every section and key; the nearest name is offered for an unknown one.
+
+        Raises:
+            ConfigError: anything unknown or of a wrong type.
+        """
+        check_sections(tables, list(cls.model_fields))
+        sections = {
+            name: build_config(field.annotation, tables.get(name, {}), name)  # type: ignore[arg-type, type-var]
+            for name, field in cls.model_fields.items()
+        }
+        return cls(**sections)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a build works with, opened by the command."""
+
+    sources: Sequence[Source]
+    taxonomy: Taxonomy
+    target: Engine
+    """The model to be trained: answers replay and ordinary instructions in its own words."""
+    teacher: Engine
+    """Writes safe reasoning under the policy prompt; by default the target itself."""
+    judge: Judge
+    grade: Grade
+    cleaning: Cleaning
+    count_tokens: BatchCounter
+    progress: Progress | None
+    say: Callable[[str], None]
+
+
+@dataclass
+class _Rows:
+    """What the build has so far."""
+
+    samples: list[Sample] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+def build(recipe: CorpusRecipe, parts: Parts, stage: Stage) -> dict[str, Any]:
+    """Fill the stage's folder and return the card.
+
+    Raises:
+        DataError: a source gives nothing, or no row at all is left (`rejected.jsonl` has the reasons).
+        EngineError: a model gave up; the same command continues.
+    """
     stage.begin()
-    rng = random.Random(config.seed)
-    pairs = paired_requests(words, "sft", config.num_pairs, config.attacked_share, rng)
-    made = safety_samples(pairs)
-    if not config.counter_pairs:
-        made = [sample for sample in made if sample.role != "counter"]
-    replay, rejected = replay_samples(config, stage.dir, engine, judge, words, rng, progress)
-    kept, dropped = clean([*made, *replay], held_out)
-    rejected += dropped
-    rl_prompts = base_results(rl_pool(config, words, held_out, rng), stage.dir, engine, judge, progress)
+    generated = stage.dir / GENERATED
+    generated.mkdir(exist_ok=True)
+    read, unread = read_sources(parts.sources, parts.say)
+    if not recipe.synthesis.keep_source_responses:
+        read = [sample.model_copy(update=BLANK) for sample in read]
+    rows = _Rows(rejected=list(unread))
+    parts.say(f"sources: {len(read)} prompts from {len(parts.sources)} sources, {len(unread)} rows not usable")
+    clean = _clean(parts, read, rows)
+    training, reserved = split_off(clean, recipe.rl)
+    written = _write(recipe, parts, training, generated)
+    rows.rejected += written.rejected
+    rl = rl_prompts(reserved, recipe.rl, parts.target, parts.grade, generated, parts.progress)
+    if not written.samples:
+        write_jsonl(stage.dir / REJECTED, rows.rejected)
+        raise DataError(_nothing_left(stage.dir, rows.rejected))
+    categories = [category.id for category in parts.taxonomy.categories]
+    mixed = mix(written.samples, recipe.mixture, parts.count_tokens, categories)
+    rows.rejected += mixed.left_out
+    kept = mixed.kept
+    card = _card(recipe, parts, rl, rows.rejected, written, mixed)
+    for warning in card["warnings"]:
+        parts.say(f"WARNING: {warning}")
+    write_jsonl(stage.dir / SFT, kept)
+    write_jsonl(stage.dir / RL, rl)
+    write_jsonl(stage.dir / REJECTED, rows.rejected)
+    atomic_write_json(stage.dir / "card.json", card)
+    atomic_write_text(stage.dir / "card.md", card_markdown(card))
+    atomic_write_text(stage.dir / "card.html", card_html(card, kept))
+    outputs = [stage.dir / name for name in (SFT, RL, REJECTED, "card.json", "card.md", "card.html")]
+    counts = {"in": len(read) + len(unread), "kept": len(kept), "rl_prompts": len(rl), "dropped": card["rejected"]}
+    stage.finish(outputs, counts, card["warnings"])
+    return card
+
+
+def _clean(parts: Parts, samples: Sequence[Sample], rows: _Rows) -> list[Sample]:
+    """Prompts that may go on: normalised, in a known language, without copies, personal data or test items."""
+    kept, rejected = parts.cleaning.prompts(samples, parts.progress)
+    rows.rejected += rejected
+    parts.say(f"clean: {len(kept)} prompts kept, {len(rejected)} rejected ({_most_common(rejected)})")
     if not kept:
-        raise DataError(f"{stage.dir}: all {len(rejected)} samples were rejected; see rejected.jsonl for the reasons.")
-    outputs = [
-        stage.dir / name
-        for name in ("sft.jsonl", "rl.jsonl", "rejected.jsonl", "card.json", "card.md", "replay.jsonl", "rl_base.jsonl")
-    ]
-    rng.shuffle(kept)
-    write_jsonl(outputs[0], kept)
-    write_jsonl(outputs[1], rl_prompts)
-    write_jsonl(outputs[2], rejected)
-    card = corpus_card(kept, rl_prompts, rejected)
-    atomic_write_json(outputs[3], card)
-    atomic_write_text(outputs[4], card_markdown(card))
-    counts = {
-        "in": len(made) + config.num_replay,
-        "kept": len(kept),
-        "dropped": card["rejected"],
-        "rl_prompts": len(rl_prompts),
+        raise DataError(f"All {len(samples)} prompts were rejected: {_most_common(rejected)}. Look at the sources.")
+    return kept
+
+
+def _write(recipe: CorpusRecipe, parts: Parts, training: Sequence[Sample], folder: Path) -> Written:
+    """Twins, responses, corrections, own answers: everything that models write."""
+    config = recipe.synthesis
+    writer = PolicyWriter(parts.teacher, config.style, parts.taxonomy, config.sampling())
+    acceptance = Acceptance(parts.judge, parts.taxonomy, config.thought, parts.cleaning.response_steps())
+    prompts = list(training)
+    found = Written()
+    if config.write_counters:
+        prompts += _twins(parts, prompts, writer, folder, found)
+    safe = [sample for sample in prompts if sample.role in ("risky", "counter")]
+    general = [sample for sample in prompts if sample.role == "general"]
+    problems = [sample for sample in prompts if sample.role == "replay"]
+    respond(safe, writer, acceptance, folder, parts.progress, found, config.keep_source_responses)
+    if config.correct:
+        correct(found, parts.target, writer, acceptance, folder, parts.progress)
+    own = OwnWriter(parts.target, config.sampling())
+    respond(general, own, acceptance, folder, parts.progress, found, config.keep_source_responses)
+    path, tally = folder / "replay.jsonl", found.tally("replay")
+    kept, rejected = replay(problems, parts.target, recipe.replay, parts.grade, path, parts.progress, tally)
+    found.samples += kept
+    found.rejected += rejected
+    for role, tally in found.tallies.items():
+        parts.say(f"{role}: {tally.accepted} of {tally.prompts} prompts have a good response")
+    return found
+
+
+def _twins(parts: Parts, prompts: list[Sample], writer: PolicyWriter, folder: Path, found: Written) -> list[Sample]:
+    """Harmless twins for the risky prompts without one, cleaned like every other prompt; links them in `prompts`."""
+    tally = found.tally("counter prompts")
+    made, failed = write_counters(
+        prompts, parts.teacher, writer.sampling, folder / "counters.jsonl", parts.progress, tally
+    )
+    kept, rejected = parts.cleaning.prompts(made, parts.progress)
+    found.rejected += [*failed, *rejected]
+    twin_of = {sample.pair: sample.id for sample in kept}
+    for place, sample in enumerate(prompts):
+        if sample.id in twin_of:
+            prompts[place] = sample.model_copy(update={"pair": twin_of[sample.id]})
+    return kept
+
+
+def _card(
+    recipe: CorpusRecipe,
+    parts: Parts,
+    rl: list[Prompt],
+    rejected: list[Rejected],
+    written: Written,
+    mixed: Mixed,
+) -> dict[str, Any]:
+    warnings = [f"{source.name}: {warning}" for source in parts.sources for warning in source.warnings]
+    config = recipe.mixture
+    return corpus_card(
+        mixed.kept,
+        rl,
+        rejected,
+        reports=parts.cleaning.reports,
+        sources=[_source_row(source) for source in parts.sources],
+        held_out=parts.cleaning.held_out_card(),
+        mixture={
+            "stated": {role: config.ratio(role) for role in ROLES},
+            "languages": {"zh": config.zh, "en": config.en},
+            "tokens": mixed.tokens,
+            "budget": config.max_tokens,
+            "left_out": len(mixed.left_out),
+            "shortfalls": mixed.shortfalls,
+        },
+        synthesis=written.card(),
+        warnings=[*warnings, *degenerate(mixed.kept)],
+        taxonomy=parts.taxonomy,
+    )
+
+
+def _source_row(source: Source) -> dict[str, Any]:
+    return {
+        "name": source.name,
+        "licence": source.licence,
+        "training_allowed": source.training_allowed,
+        "by_hand": not source.training_allowed,  # such a source is only open by the user's word
+        "notes": list(source.notes),
     }
-    stage.finish(outputs, counts)
 
 
-def clean(samples: list[Sample], held_out: list[Prompt]) -> tuple[list[Sample], list[Rejected]]:
-    """Duplicates first, then contamination; every rejected row keeps its reason."""
-    unique, duplicates = drop_duplicates(samples)
-    kept, contaminated = decontaminate(unique, held_out)
-    return kept, duplicates + contaminated
+def _most_common(rejected: Sequence[Rejected]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in Counter(row.reason for row in rejected).most_common(4))
 
 
-def replay_samples(
-    config: CorpusConfig,
-    folder: Path,
-    engine: Engine,
-    judge: Judge,
-    words: Words,
-    rng: random.Random,
-    progress: Progress,
-) -> tuple[list[Sample], list[Rejected]]:
-    """Let the base model answer capability prompts; keep what is right, in its own words."""
-    prompts = capability_prompts(words, "sft", config.num_replay, rng, "replay")
-    rows = generate(
-        engine, prompts, Sampling(max_tokens=REPLAY_MAX_TOKENS), folder / "replay.jsonl", progress, "replay"
+def _nothing_left(folder: Path, rejected: Sequence[Rejected]) -> str:
+    return (
+        f"{folder}: none of the {len(rejected)} rows became a sample ({_most_common(rejected)}). {folder / REJECTED} "
+        "has every row with its reason. Where the target cannot follow the policy prompt, name a stronger --teacher, "
+        "or take --set synthesis.style=template; where the judge cannot tell, name another --judge."
     )
-    kept: list[Sample] = []
-    rejected: list[Rejected] = []
-    for prompt, row in zip(prompts, rows, strict=True):
-        sample = Sample(id=prompt.id, role="replay", prompt=prompt, thought=row.thought or "", answer=row.answer)
-        grade = judge.judge(prompt, row)[-1]
-        if grade.label == "correct":
-            kept.append(sample)
-        else:
-            rejected.append(
-                Rejected(sample=sample, reason="wrong_answer", evidence=grade.reason or f"expected {prompt.target}")
-            )
-    return kept, rejected
-
-
-def rl_pool(config: CorpusConfig, words: Words, held_out: list[Prompt], rng: random.Random) -> list[Prompt]:
-    """RL prompts: the RL split's own words and templates, cleaned like the SFT samples, shuffled."""
-    pairs = paired_requests(words, "rl", config.num_rl_pairs, config.attacked_share, rng)
-    prompts = [prompt for pair in pairs for prompt in pair]
-    prompts += capability_prompts(words, "rl", config.num_rl_capability, rng, "rl-capability")
-    samples = [Sample(id=prompt.id, role="risky", prompt=prompt, thought="", answer="") for prompt in prompts]
-    kept, _ = clean(samples, held_out)
-    rng.shuffle(kept)
-    return [sample.prompt for sample in kept]
-
-
-def base_results(
-    prompts: list[Prompt],
-    folder: Path,
-    engine: Engine,
-    judge: Judge,
-    progress: Progress,
-) -> list[Prompt]:
-    """Note on every RL capability prompt whether the base solves it: RL's capability constraint is paired against
-    that."""
-    graded = [prompt for prompt in prompts if prompt.expect in ("solve", "choose")]
-    rows = generate(
-        engine, graded, Sampling(max_tokens=REPLAY_MAX_TOKENS), folder / "rl_base.jsonl", progress, "base on RL prompts"
-    )
-    solved = {p.id: judge.judge(p, row)[-1].label == "correct" for p, row in zip(graded, rows, strict=True)}
-    return [
-        prompt.model_copy(update={"meta": prompt.meta | {"base_correct": solved[prompt.id]}})
-        if prompt.id in solved
-        else prompt
-        for prompt in prompts
-    ]
