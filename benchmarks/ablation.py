@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ALONE = ["corpus.num_replay=0", "corpus.counter_pairs=false"]
+ALONE = ["corpus.mixture.replay=0", "corpus.mixture.counter=0"]
 LAST = ["sft.num_checkpoints=1"]  # one checkpoint: nothing to select from
 NO_RL = ["rl.num_steps=0"]
 VARIANTS: dict[str, list[str]] = {

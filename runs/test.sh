@@ -16,7 +16,7 @@ if [ "${1:-}" = --all ]; then
     shift
 fi
 
-set_up train,capability,dev
+set_up train,capability,corpus,dev
 cd "$ROOT"
 status=0
 step() { # NAME COMMAND…

@@ -63,6 +63,8 @@ def run_loop(
         for path in run_evaluations(EvaluationRecipe.resolve(tables), out, "safekeel run", say):
             typer.echo(str(path))
         return
+    if "synthesis" in tables:
+        raise UsageError(f"{recipe} makes a corpus, not a run: safekeel corpus build {recipe} --target MODEL.")
     from safekeel.pipeline import Pipeline, Recipe
 
     Pipeline(Recipe.resolve(tables), out, "safekeel run", say, force).run()

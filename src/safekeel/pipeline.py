@@ -179,8 +179,9 @@ class Pipeline:
         if stage := self._stage(
             "10-corpus", corpus_stage.STAGE, corpus_stage.VERSION, identity, ["00-base/model"], config.seed
         ):
-            engine = open_engine(f"hf:{self.out / '00-base/model'}", batch_size=self.recipe.eval.batch_size)
-            corpus_stage.run(config, stage, engine, self.judge, self.words, self.held_out(), self.progress)
+            base = self.out / "00-base/model"
+            engine = open_engine(f"hf:{base}", batch_size=self.recipe.eval.batch_size)
+            corpus_stage.run(config, stage, engine, base, self.judge, self.words, self.held_out(), self.progress)
             self._done("10-corpus")
 
     def _sft(self) -> None:

@@ -79,7 +79,7 @@ configs = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(pools(), configs, st.randoms())
 def test_on_any_pool_the_budget_holds_nothing_is_lost_and_input_order_does_not_matter(rows, config, random) -> None:
     mixed = mix(rows, config, answer_length)
@@ -94,7 +94,7 @@ def test_on_any_pool_the_budget_holds_nothing_is_lost_and_input_order_does_not_m
     assert sum(group.tokens for group in mixed.by_group) == mixed.tokens
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(pools(), configs)
 def test_on_any_pool_every_role_is_within_one_sample_of_its_ratio(rows, config) -> None:
     config = config.model_copy(update={"exact_ratios": True})

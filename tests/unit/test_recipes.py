@@ -6,6 +6,7 @@ import pytest
 
 from safekeel.bench.safety import BENCHMARKS
 from safekeel.config import load_recipe, recipe_names
+from safekeel.corpus.build import CorpusRecipe, is_corpus
 from safekeel.errors import ConfigError
 from safekeel.evaluations import EvaluationRecipe, is_evaluation
 from safekeel.pipeline import Recipe
@@ -16,7 +17,8 @@ from tests.helpers import TINY
 def test_recipe_resolves(name: str) -> None:
     needed = ["model.name=api:x"] if name == "tc260-selfcheck" else []
     tables = load_recipe(name, needed)
-    assert EvaluationRecipe.resolve(tables) if is_evaluation(tables) else Recipe.resolve(tables)
+    kinds = (EvaluationRecipe, is_evaluation), (CorpusRecipe, is_corpus), (Recipe, lambda _: True)
+    assert next(kind.resolve(tables) for kind, fits in kinds if fits(tables))
 
 
 def test_an_evaluation_recipe_without_a_model_says_how_to_name_one() -> None:

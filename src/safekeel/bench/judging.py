@@ -58,7 +58,8 @@ class JudgeStream:
         self._earlier: dict[str, list[Verdict]] = defaultdict(list)
         if path is not None and path.exists():
             for verdict in recover_jsonl(path, Verdict):
-                if verdict.key:
+                # Samples with the same text share a key: one verdict per part stands for all of them.
+                if verdict.key and all(verdict.part != other.part for other in self._earlier[verdict.key]):
                     self._earlier[verdict.key].append(verdict)
         self._unscored = 0
         self._queue: queue.SimpleQueue[Completion | None] = queue.SimpleQueue()

@@ -36,9 +36,11 @@ def corpus_build(
     teacher_base_url: Annotated[Urls, typer.Option("--teacher-base-url")] = None,
     teacher_api_key_env: Annotated[str | None, typer.Option("--teacher-api-key-env", metavar="NAME")] = None,
     labeller: Annotated[
-        str | None, typer.Option("--labeller", help="MODEL that labels each prompt's risk; default: the sources' own.")
+        list[str] | None,
+        typer.Option("--labeller", help="MODEL that labels each prompt's risk; repeatable: a panel votes."),
     ] = None,
     labeller_base_url: Annotated[Urls, typer.Option("--labeller-base-url")] = None,
+    labeller_api_key_env: Annotated[str | None, typer.Option("--labeller-api-key-env", metavar="NAME")] = None,
     judge: Annotated[
         str, typer.Option("--judge", help="rules, linear, api:NAME, guard:MODEL, vote:A,B,C or cascade:A,B.")
     ] = "linear",
@@ -58,18 +60,19 @@ def corpus_build(
     from safekeel.bench.command import JudgeRequest
     from safekeel.corpus.command import BuildRequest, ModelRequest, build_corpus, require_target
 
-    def model(name: str | None, urls: Urls, key: str | None) -> ModelRequest | None:
-        settings = {"concurrency": concurrency, "batch_size": batch_size}
-        return ModelRequest(name, tuple(urls or ()), key, **settings) if name else None  # type: ignore[arg-type]
-
     request = BuildRequest(
         recipe=recipe,
         overrides=tuple(overrides or ()),
         target=ModelRequest(
             require_target(target), tuple(base_url or ()), api_key_env, revision, concurrency, batch_size
         ),
-        teacher=model(teacher, teacher_base_url, teacher_api_key_env),
-        labeller=model(labeller, labeller_base_url, api_key_env),
+        teacher=ModelRequest(teacher, tuple(teacher_base_url or ()), teacher_api_key_env, None, concurrency, batch_size)
+        if teacher
+        else None,
+        labellers=tuple(
+            ModelRequest(name, tuple(labeller_base_url or ()), labeller_api_key_env, None, concurrency, batch_size)
+            for name in labeller or ()
+        ),
         judge=JudgeRequest(judge, tuple(judge_base_url or ()), judge_api_key_env, concurrency),
         tokenizer=tokenizer,
         data_dir=data_dir,

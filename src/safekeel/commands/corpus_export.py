@@ -13,9 +13,7 @@ from safekeel.commands.common import AsJson, Out, say
 
 def corpus_export(
     folder: Annotated[Path, typer.Argument(help="A corpus folder with sft.jsonl (10-corpus).")],
-    formats: Annotated[
-        str, typer.Option("--format", help="Comma-separated, such as trl,verl; a wrong name lists all.")
-    ],
+    formats: Annotated[str, typer.Option("--format", help="Such as trl,verl; a wrong name lists all.")],
     out: Out,
     tokenizer: Annotated[
         Path | None, typer.Option(help="Folder of the model to train: renders its template and counts its tokens.")

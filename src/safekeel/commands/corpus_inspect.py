@@ -1,7 +1,4 @@
-"""`safekeel corpus inspect`: TC260-003's corpus checks. Mounted by `commands/corpus.py`:
-
-app.command("inspect")(corpus_inspect.inspect)
-"""
+"""`safekeel corpus inspect`: TC260-003's corpus checks; `commands/corpus.py` mounts it."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from safekeel.commands.common import AsJson, say
 from safekeel.errors import UsageError
 
 
-def inspect(
+def corpus_inspect(
     corpus: Annotated[Path, typer.Argument(help="A corpus folder (its sft.jsonl), or any JSONL file of texts.")],
     sheet: Annotated[
         Path | None, typer.Option("--sheet", help="Write a random sheet (CSV and page) for people.")

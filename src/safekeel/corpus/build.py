@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from safekeel.artifact import Stage, atomic_write_json, atomic_write_text
 from safekeel.config import build as build_config
 from safekeel.config import check_sections
-from safekeel.corpus.card import card_html, card_markdown, corpus_card
+from safekeel.corpus.card import card_html, card_markdown, corpus_card, pick_examples
 from safekeel.corpus.cleaning import CleanConfig, Cleaning
 from safekeel.corpus.mixture import Mixed, MixtureConfig, mix
 from safekeel.corpus.rl_pool import RlConfig, rl_prompts, split_off
@@ -66,10 +66,15 @@ class CorpusRecipe(BaseModel):
         """
         check_sections(tables, list(cls.model_fields))
         sections = {
-            name: build_config(field.annotation, tables.get(name, {}), name)  # type: ignore[arg-type, type-var]
+            name: build_config(field.annotation, tables.get(name, {}), name)  # type: ignore[arg-type]
             for name, field in cls.model_fields.items()
         }
         return cls(**sections)
+
+
+def is_corpus(tables: dict[str, Any]) -> bool:
+    """Whether a recipe's tables are those of a corpus."""
+    return "synthesis" in tables
 
 
 @dataclass(frozen=True)
@@ -117,14 +122,15 @@ def build(recipe: CorpusRecipe, parts: Parts, stage: Stage) -> dict[str, Any]:
     training, reserved = split_off(clean, recipe.rl)
     written = _write(recipe, parts, training, generated)
     rows.rejected += written.rejected
+    reserved = [_without_own(sample) for sample in reserved]
     rl = rl_prompts(reserved, recipe.rl, parts.target, parts.grade, generated, parts.progress)
-    if not written.samples:
-        write_jsonl(stage.dir / REJECTED, rows.rejected)
-        raise DataError(_nothing_left(stage.dir, rows.rejected))
     categories = [category.id for category in parts.taxonomy.categories]
     mixed = mix(written.samples, recipe.mixture, parts.count_tokens, categories)
     rows.rejected += mixed.left_out
-    kept = mixed.kept
+    kept = [_without_own(sample) for sample in mixed.kept]
+    if not kept:
+        write_jsonl(stage.dir / REJECTED, rows.rejected)
+        raise DataError(_nothing_left(stage.dir, rows.rejected, mixed.shortfalls))
     card = _card(recipe, parts, rl, rows.rejected, written, mixed)
     for warning in card["warnings"]:
         parts.say(f"WARNING: {warning}")
@@ -133,7 +139,7 @@ def build(recipe: CorpusRecipe, parts: Parts, stage: Stage) -> dict[str, Any]:
     write_jsonl(stage.dir / REJECTED, rows.rejected)
     atomic_write_json(stage.dir / "card.json", card)
     atomic_write_text(stage.dir / "card.md", card_markdown(card))
-    atomic_write_text(stage.dir / "card.html", card_html(card, kept))
+    atomic_write_text(stage.dir / "card.html", card_html(card, pick_examples(kept)))
     outputs = [stage.dir / name for name in (SFT, RL, REJECTED, "card.json", "card.md", "card.html")]
     counts = {"in": len(read) + len(unread), "kept": len(kept), "rl_prompts": len(rl), "dropped": card["rejected"]}
     stage.finish(outputs, counts, card["warnings"])
@@ -217,6 +223,7 @@ def _card(
             "shortfalls": mixed.shortfalls,
         },
         synthesis=written.card(),
+        tokens=parts.count_tokens.parts(mixed.kept),
         warnings=[*warnings, *degenerate(mixed.kept)],
         taxonomy=parts.taxonomy,
     )
@@ -236,9 +243,16 @@ def _most_common(rejected: Sequence[Rejected]) -> str:
     return ", ".join(f"{reason} {count}" for reason, count in Counter(row.reason for row in rejected).most_common(4))
 
 
-def _nothing_left(folder: Path, rejected: Sequence[Rejected]) -> str:
+def _without_own(sample: Sample) -> Sample:
+    """Without the unsafe answer that a red-team find brought along to be corrected."""
+    meta = {key: value for key, value in sample.prompt.meta.items() if not key.startswith("own_")}
+    return sample.model_copy(update={"prompt": sample.prompt.model_copy(update={"meta": meta})})
+
+
+def _nothing_left(folder: Path, rejected: Sequence[Rejected], shortfalls: Sequence[str]) -> str:
     return (
         f"{folder}: none of the {len(rejected)} rows became a sample ({_most_common(rejected)}). {folder / REJECTED} "
-        "has every row with its reason. Where the target cannot follow the policy prompt, name a stronger --teacher, "
-        "or take --set synthesis.style=template; where the judge cannot tell, name another --judge."
+        f"has every row with its reason. {' '.join(shortfalls)} Where the target cannot follow the policy prompt, name "
+        "a stronger --teacher, or take --set synthesis.style=template; where the judge cannot tell, name another "
+        "--judge."
     )

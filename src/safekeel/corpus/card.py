@@ -13,22 +13,16 @@ from typing import Any, Protocol
 
 from safekeel.corpus import card_counts as count
 from safekeel.corpus.card_html import card_html, pick_examples
-from safekeel.corpus.card_view import card_markdown
+from safekeel.corpus.card_markdown import card_markdown
 from safekeel.corpus.inspection import inspections
 from safekeel.corpus.sample import Rejected, Sample
+from safekeel.corpus.steps.degenerate import degenerate
 from safekeel.errors import DataError
 from safekeel.files import read_json
 from safekeel.records import Prompt
 from safekeel.taxonomy import Taxonomy, load_taxonomy
 
 __all__ = ["StepLike", "card_html", "card_markdown", "corpus_card", "load_card", "pick_examples"]
-
-SAME_TEXT = 0.1
-"""Share of one and the same answer (or thought) among the risky samples from which a corpus is called degenerate.
-In STAR-1 (1,000 rows by a model) it is 0.1%, in the nano corpus (62 fixed refusals) 4%; a corpus of one refusal has
-100%, and teaches that string rather than a reason."""
-MIN_JUDGED = 20
-"""Fewer risky samples than this are a trial, and say nothing of repetition."""
 
 
 class StepLike(Protocol):
@@ -60,15 +54,16 @@ def corpus_card(
 
     Args:
         sources: one per source: `{"name", "licence", "training_allowed": bool, "by_hand": bool, "rows": int,
-            "unreadable": int}`; `by_hand` = its licence does not allow training, and someone allowed it all the same.
+            "notes": [text]}`; `by_hand` = its licence does not allow training, and someone allowed it all the same.
         held_out: `{"checked": {benchmark: items}, "not_checked": {benchmark: why}}` (or a list of names).
         mixture: `{"stated": {role: share}, "languages": {lang: share}, "tokens": int, "budget": int | None,
             "left_out": int, "shortfalls": [text]}`; any of them.
-        synthesis: role -> `{"prompts", "candidates", "accepted", "by_reason": {reason: candidates},
-            "by_category": {id: {"candidates", "accepted"}}, "by_language": {lang: {"candidates", "accepted"}}}`.
+        synthesis: role -> `{"prompts", "candidates", "good_candidates", "accepted", "corrected",
+            "by_reason": {reason: candidates}, "by_category": {id: {"prompts", "candidates", "accepted"}},
+            "by_language": {lang: the same}}` (`synthesis.tally`); a prompt is accepted with one good candidate.
         tokens: `{"tokenizer": name, "prompt": [int], "thought": [int], "answer": [int]}`, one length per row of `kept`
             in its order; without it lengths are in characters, and the card says so.
-        warnings: put above all others.
+        warnings: put above those that the card finds itself (`degenerate`, licences, gaps); equal ones appear once.
         taxonomy: of the categories; default `tc260`.
 
     Raises:
@@ -108,12 +103,12 @@ def corpus_card(
         "mixture": dict(mixture) if mixture else None,
         "synthesis": dict(synthesis) if synthesis else None,
     }
-    card["warnings"] = list(dict.fromkeys([*warnings, *_warnings(card)]))
+    card["warnings"] = list(dict.fromkeys([*warnings, *degenerate(kept), *_warnings(card)]))
     return card
 
 
 def load_card(folder: Path) -> dict[str, Any]:
-    """A corpus folder's card with the inspections made since, under `inspection`.
+    """A corpus folder's card with the inspections made since, under `inspection`; a failed one is a warning on top.
 
     Raises:
         DataError: no card there, or a malformed one, or a malformed `inspection.json`.
@@ -126,7 +121,13 @@ def load_card(folder: Path) -> dict[str, Any]:
             f"{path} {state}; expected a folder written by the corpus stage, such as out/nano/10-corpus. "
             "Write one with `safekeel corpus build` or `safekeel run`."
         )
-    return card | {"inspection": inspections(Path(folder))}
+    found = inspections(Path(folder))
+    failed = [
+        f"The inspection by {row['name']} FAILED: {row.get('reason') or 'too few rows are qualified'}."
+        for row in found
+        if row["current"] and row["verdict"] == "FAIL"
+    ]
+    return card | {"inspection": found, "warnings": [*failed, *card.get("warnings", [])]}
 
 
 def _step(report: StepLike) -> dict[str, Any]:
@@ -142,10 +143,8 @@ def _step(report: StepLike) -> dict[str, Any]:
 
 
 def _warnings(card: Mapping[str, Any]) -> list[str]:
-    """What an auditor must not overlook, worst first."""
-    found = _degenerate(card["repetition"])
-    if not card["samples"]:
-        found.append("The corpus is EMPTY: every row was rejected; the table of rejected rows says why.")
+    """What an auditor must not overlook besides a degenerate corpus."""
+    found = []
     for name, row in card["licences"].items():
         if row["by_hand"]:
             found.append(f"{row['samples']} samples under {name!r} were allowed by hand: the licence does not.")
@@ -154,19 +153,6 @@ def _warnings(card: Mapping[str, Any]) -> list[str]:
     if missing := card["contamination"]["not_checked"]:
         found.append(f"Not compared with {len(missing)} benchmarks, no copy at hand: {', '.join(sorted(missing))}.")
     return found + _gaps(card) + list((card["mixture"] or {}).get("shortfalls") or [])
-
-
-def _degenerate(repetition: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    found = []
-    for part, row in repetition.items():
-        if row["rows"] >= MIN_JUDGED and row["share"] > SAME_TEXT:
-            name = part.replace("_", " ")
-            found.append(
-                f"DEGENERATE: {row['most_frequent']} of {row['rows']} {name} are one and the same text "
-                f"({row['distinct']} distinct). Training on it teaches a fixed string, not a reason; "
-                "let an engine write them (`corpus build --synthesis`), or write more of them."
-            )
-    return found
 
 
 def _gaps(card: Mapping[str, Any]) -> list[str]:
@@ -179,8 +165,6 @@ def _gaps(card: Mapping[str, Any]) -> list[str]:
     if empty:
         names = ", ".join(empty[:8]) + (" …" if len(empty) > 8 else "")
         found.append(f"No risky sample in {len(empty)} of {len(card['by_category'])} categories: {names}.")
-    if not roles.get("counter"):
-        found.append("No harmless twins: a model trained on refusals alone learns to refuse look-alikes.")
     if not roles.get("replay"):
         found.append("No replay of abilities: training on safety alone costs capability.")
     return found

@@ -117,12 +117,13 @@ def contamination(
 ) -> dict[str, Any]:
     """What was found of each benchmark, in which sources, and which benchmarks could not be compared.
 
-    The evidence of a contaminated row begins with the id of the held-out item, whose first part names the benchmark.
+    The evidence of a contaminated row names the benchmark (`benchmark=…`), or begins with the id of the held-out item,
+    whose first part does.
     """
     by_benchmark: dict[str, Counter[str]] = defaultdict(Counter)
     contaminated: Counter[str] = Counter()
     for row in rejected:
-        if not row.reason.startswith("contamina"):
+        if "contamina" not in f"{row.step} {row.reason}":
             continue
         source = row.sample.prompt.source if row.sample else UNNAMED
         by_benchmark[benchmark_of(row.evidence)][source] += 1
@@ -147,9 +148,9 @@ def contamination(
 
 
 def benchmark_of(evidence: str) -> str:
-    """`harmbench/12 (Jaccard 0.97)` -> `harmbench`."""
+    """`benchmark=xstest item=…` -> `xstest`; `harmbench/12 (Jaccard 0.97)` -> `harmbench`."""
     words = evidence.split()
-    return words[0].split("/")[0].strip(":,;") if words else UNNAMED
+    return words[0].removeprefix("benchmark=").split("/")[0].strip(":,;") if words else UNNAMED
 
 
 def licences(kept: Sequence[Sample], sources: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

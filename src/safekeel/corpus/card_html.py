@@ -9,7 +9,8 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader
 from markupsafe import Markup
 
-from safekeel.corpus.card_view import Table, shown, tables
+from safekeel.corpus.card_table import Table, shown
+from safekeel.corpus.card_view import tables
 from safekeel.corpus.sample import ROLES, Sample
 from safekeel.judges.sheet_text import question
 from safekeel.report import svg
@@ -25,10 +26,11 @@ def card_html(card: Mapping[str, Any], examples: Sequence[Sample] = ()) -> str:
 
     Args:
         card: of `corpus_card` or `load_card`; cards of earlier versions have fewer tables.
-        examples: rows to show (see `pick_examples`); their texts are hidden until clicked.
+        examples: rows to show, at most `PER_ROLE` of each role (`pick_examples`); hidden until clicked.
     """
     drawn = [{"table": table, "rows": _rows(table), "id": f"t{place}"} for place, table in enumerate(tables(card))]
-    groups = [(role, [_example(row) for row in examples if row.role == role]) for role in ROLES]
+    chosen = pick_examples(examples)
+    groups = [(role, [_example(row) for row in chosen if row.role == role]) for role in ROLES]
     page = {
         "card": {"warnings": [], **card},
         "tiles": _tiles(card),

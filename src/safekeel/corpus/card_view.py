@@ -1,16 +1,15 @@
-"""The card as tables of plain cells, shared by Markdown and HTML."""
+"""The card as tables of plain cells, shared by `card_markdown` and `card_html`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from safekeel.corpus.card_counts import PARTS, QUANTILES
-from safekeel.report.labels import markdown, percent
+from safekeel.corpus.card_table import Cell, Table
+from safekeel.report.labels import percent
 from safekeel.taxonomy import load_taxonomy
 
-Cell = str | int
 _SIMPLE = (
     ("Role", "角色", "by_role"),
     ("Language", "语言", "by_language"),
@@ -19,29 +18,13 @@ _SIMPLE = (
     ("Author of thought and answer", "回答作者", "by_author"),
     ("Form of the thought", "思维链形式", "by_style"),
 )
+_ALLOWS = {True: "yes", False: "NO", None: "not stated by a source"}
 _PAIRS = {
     "complete": "risky samples with their harmless twin",
     "risky_alone": "risky samples whose twin is gone",
     "counter_alone": "twins whose risky sample is gone",
     "not_recorded": "risky or twin, no pair recorded",
 }
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table of the card; `bar` is the column that the page also draws."""
-
-    title: str
-    title_zh: str
-    columns: tuple[str, ...]
-    rows: Sequence[Sequence[Cell]]
-    note: str = ""
-    bar: int | None = None
-
-    @property
-    def numeric(self) -> list[bool]:
-        """Which columns hold numbers in all rows."""
-        return [all(_is_number(row[place]) for row in self.rows) for place in range(len(self.columns))]
 
 
 def tables(card: Mapping[str, Any]) -> list[Table]:
@@ -112,9 +95,8 @@ def _categories(card: Mapping[str, Any]) -> Table:
 def _licences(found: Mapping[str, Mapping[str, Any]] | None, old: Mapping[str, int]) -> Table:
     if found is None:
         return Table("Licence", "许可", ("licence", "samples"), list(old.items()), bar=1)
-    words = {True: "yes", False: "NO", None: "not stated by a source"}
     rows = [
-        (name, row["samples"], "NO, allowed by hand" if row["by_hand"] else words[row["training_allowed"]])
+        (name, row["samples"], "NO, allowed by hand" if row["by_hand"] else _ALLOWS[row["training_allowed"]])
         for name, row in found.items()
     ]
     return Table("Licence", "许可", ("licence", "samples", "allows training"), rows, bar=1)
@@ -122,9 +104,17 @@ def _licences(found: Mapping[str, Mapping[str, Any]] | None, old: Mapping[str, i
 
 def _sources(found: Sequence[Mapping[str, Any]]) -> Table:
     rows = [
-        (str(row["name"]), str(row.get("licence", "")), row.get("rows", 0), row.get("unreadable", 0)) for row in found
+        (
+            str(row["name"]),
+            str(row.get("licence", "")),
+            "NO, allowed by hand" if row.get("by_hand") else _ALLOWS[row.get("training_allowed")],
+            row.get("rows", "n/a"),
+            "; ".join(map(str, row.get("notes") or [])),
+        )
+        for row in found
     ]
-    return Table("Sources read", "已读来源", ("source", "licence", "rows read", "unreadable"), rows)
+    columns = ("source", "licence", "allows training", "rows read", "notes")
+    return Table("Sources read", "已读来源", columns, rows)
 
 
 def _lengths(found: Mapping[str, Any] | None) -> Table:
@@ -176,27 +166,41 @@ def _synthesis(found: Mapping[str, Mapping[str, Any]]) -> Iterator[Table]:
         (
             role,
             row.get("prompts", 0),
-            row.get("candidates", 0),
             row.get("accepted", 0),
-            _rate(row),
-            ", ".join(f"{reason}: {number}" for reason, number in (row.get("by_reason") or {}).items()),
+            _accepted(row),
+            row.get("candidates", 0),
+            _share(row.get("good_candidates"), row.get("candidates")),
+            ", ".join(f"{reason}: {number:,}" for reason, number in (row.get("by_reason") or {}).items()),
         )
         for role, row in found.items()
     ]
-    columns = ["role", "prompts", "candidates", "accepted", "pass rate", "refused by the judges"]
-    yield Table("Synthesis", "合成与评判", tuple(columns), rows)
+    columns = ["role", "prompts", "accepted", "share", "candidates", "good", "why candidates were not good"]
+    note = "A prompt is accepted when the judges find one of its candidates good."
+    yield Table("Synthesis: judge pass rates", "合成与评判", tuple(columns), rows, note)
     for key, title, zh in (("by_language", "language", "语言"), ("by_category", "category", "类别")):
         rows = [
-            (role, name, group.get("candidates", 0), group.get("accepted", 0), _rate(group))
+            (
+                role,
+                name,
+                group.get("prompts", "n/a"),
+                group.get("candidates", 0),
+                group.get("accepted", 0),
+                _accepted(group),
+            )
             for role, row in found.items()
             for name, group in (row.get(key) or {}).items()
         ]
-        columns = ["role", title, "candidates", "accepted", "pass rate"]
+        columns = ["role", title, "prompts", "candidates", "accepted", "share"]
         yield Table(f"Judge pass rates by {title}", f"评判通过率（{zh}）", tuple(columns), rows)
 
 
-def _rate(row: Mapping[str, Any]) -> str:
-    return percent(row["accepted"] / row["candidates"]) if row.get("candidates") else "n/a"
+def _accepted(row: Mapping[str, Any]) -> str:
+    """Of the prompts, or of the candidates where prompts were not counted."""
+    return _share(row.get("accepted"), row.get("prompts") or row.get("candidates"))
+
+
+def _share(part: int | None, whole: int | None) -> str:
+    return percent(part / whole) if part is not None and whole else "n/a"
 
 
 def _mixture(card: Mapping[str, Any]) -> Table:
@@ -233,32 +237,3 @@ def _steps(found: Sequence[Mapping[str, Any]]) -> Table:
         for row in found
     ]
     return Table("Steps", "处理步骤", ("step", "rows in", "kept", "changed", "seconds", "rows/s"), rows)
-
-
-def card_markdown(card: Mapping[str, Any]) -> str:
-    """The card for people: warnings loud on top, then every table."""
-    total = (card.get("rl_prompts") or {}).get("total", 0)
-    lines = ["# Data card", ""]
-    for text in card.get("warnings") or []:
-        lines += [f"> **WARNING** {markdown(text)}", ""]
-    lines += [f"{card['samples']:,} training samples, {total:,} RL prompts.", ""]
-    for table in tables(card):
-        heads = [markdown(name) for name in table.columns]
-        rule = ["---:" if numeric else "---" for numeric in table.numeric]
-        cells = [[markdown(shown(cell)) for cell in row] for row in table.rows]
-        lines += [f"## {table.title}", "", *([markdown(table.note), ""] if table.note else [])]
-        lines += [f"| {' | '.join(row)} |" for row in (heads, rule, *cells)]
-        lines.append("")
-    lines.append(f"Distinct refusals: {card.get('distinct_refusals', 'not counted')}.")
-    sizes = card["characters"]
-    lines.append(f"Thought and answer together: median {sizes['median']} characters, longest {sizes['longest']}.")
-    return "\n".join(lines) + "\n"
-
-
-def shown(cell: Cell) -> str:
-    """A cell as text, thousands apart."""
-    return f"{cell:,}" if isinstance(cell, int) else cell
-
-
-def _is_number(cell: Cell) -> bool:
-    return isinstance(cell, int) or cell in ("n/a", "not counted", "NOT CHECKED") or cell[:1].isdigit()

@@ -17,17 +17,17 @@ from pydantic import Field
 from safekeel.config import StageConfig
 from safekeel.corpus.sample import Rejected, Sample
 from safekeel.corpus.steps.base import Step, StepReport, run_steps
-from safekeel.corpus.steps.contamination import ContaminationConfig, Decontaminate
-from safekeel.corpus.steps.duplicates import DropDuplicates, DuplicatesConfig
+from safekeel.corpus.steps.contamination import Contamination, ContaminationConfig
+from safekeel.corpus.steps.duplicates import Duplicates, DuplicatesConfig
 from safekeel.corpus.steps.held_out import HeldOut
 from safekeel.corpus.steps.language import LanguageConfig, LanguageStep
 from safekeel.corpus.steps.normalise import Normalise
 from safekeel.corpus.steps.quality import QualityConfig, QualityStep
-from safekeel.corpus.steps.risk import RiskStep
+from safekeel.corpus.steps.risk import RiskLabelStep
+from safekeel.corpus.steps.risk_labellers import Labeller
 from safekeel.corpus.steps.scrub import ScrubConfig, ScrubStep
-from safekeel.engines.base import Engine
+from safekeel.corpus.synthesis.policy import policy_marks
 from safekeel.progress import Progress
-from safekeel.taxonomy import Taxonomy
 
 
 class CleanConfig(StageConfig):
@@ -43,26 +43,29 @@ class CleanConfig(StageConfig):
 class Cleaning:
     """All steps of one build."""
 
-    def __init__(
-        self, config: CleanConfig, taxonomy: Taxonomy, held_out: HeldOut, labeller: Engine | None = None
-    ) -> None:
+    def __init__(self, config: CleanConfig, held_out: HeldOut, labellers: Sequence[Labeller] = ()) -> None:
         """
         Args:
-            labeller: model that labels every prompt's risk; None = the sources' own categories stand.
+            labellers: the panel that labels every prompt's risk; without one the sources' own categories stand.
         """
         self.held_out = held_out
         self._language, self._quality = LanguageStep(config.language), QualityStep(config.quality)
+        self._response_quality = QualityStep(
+            config.quality.model_copy(
+                update={"forbidden_markers": (*config.quality.forbidden_markers, *policy_marks())}
+            )
+        )
         self._scrub = ScrubStep(config.scrub)
         self._prompt_steps: list[Step] = [
             Normalise(),
             self._language,
             self._quality,
             self._scrub,
-            DropDuplicates(config.duplicates),
-            Decontaminate(config.contamination, held_out.items),
+            Duplicates(config.duplicates),
+            Contamination(held_out.items, config.contamination),
         ]
-        if labeller is not None:
-            self._prompt_steps.append(RiskStep(taxonomy, engine=labeller))
+        if labellers:
+            self._prompt_steps.append(RiskLabelStep(labellers))
         self.reports: list[StepReport] = []
 
     def prompts(self, samples: Sequence[Sample], progress: Progress | None) -> tuple[list[Sample], list[Rejected]]:
@@ -73,11 +76,13 @@ class Cleaning:
 
     def response_steps(self) -> list[Step]:
         """What a written response must pass to be chosen."""
-        return [self._language, self._quality, self._scrub]
+        return [self._language, self._response_quality, self._scrub]
 
     def held_out_card(self) -> dict[str, Any]:
         """What was compared with, for the card."""
-        return {"checked": dict(self.held_out.checked), "not_checked": dict(self.held_out.not_checked)}
+        missing = dict.fromkeys(self.held_out.absent, "no copy at hand")
+        missing |= dict.fromkeys(self.held_out.excluded, "excluded by the user, who trains on it")
+        return {"checked": dict(self.held_out.compared), "not_checked": missing}
 
 
 def _joined(earlier: Sequence[StepReport], later: Sequence[StepReport]) -> list[StepReport]:

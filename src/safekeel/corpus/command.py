@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,18 @@ from safekeel.corpus.card import load_card
 from safekeel.corpus.cleaning import Cleaning
 from safekeel.corpus.sources.base import Ask, Source, open_sources
 from safekeel.corpus.steps.held_out import collect_held_out
+from safekeel.corpus.steps.risk_guard import GuardLabeller
+from safekeel.corpus.steps.risk_labellers import DeclaredLabeller, EngineLabeller, Labeller
 from safekeel.corpus.synthesis.policy import policy_version
 from safekeel.corpus.synthesis.replay import Verifier
 from safekeel.corpus.tokens import token_counter
 from safekeel.engines import model_folder, open_engine
 from safekeel.engines.base import Engine
 from safekeel.errors import UsageError
+from safekeel.judges.guard_families import family_of
 from safekeel.progress import ProgressReporter
 from safekeel.records import Completion, Prompt
-from safekeel.taxonomy import load_taxonomy
+from safekeel.taxonomy import Taxonomy, load_taxonomy
 
 DEFAULT_RECIPE = "safe-corpus"
 Say = Callable[[str], None]
@@ -69,7 +72,7 @@ class BuildRequest:
     overrides: tuple[str, ...]
     target: ModelRequest
     teacher: ModelRequest | None
-    labeller: ModelRequest | None
+    labellers: tuple[ModelRequest, ...]
     judge: JudgeRequest
     tokenizer: Path | None = None
     data_dir: Path | None = None
@@ -87,15 +90,16 @@ def build_corpus(request: BuildRequest, out: Path, command: str, say: Say) -> di
     judge = request.judge.open()
     target = request.target.open()
     teacher = request.teacher.open() if request.teacher else target
-    labeller = request.labeller.open() if request.labeller else None
+    labellers = _panel(request.labellers, taxonomy)
     with run_lock(out), ProgressReporter() as progress:
         sources = open_sources(recipe.sources, request.data_dir, taxonomy, ask=_asker(teacher, recipe, out, progress))
-        held_out = collect_held_out(request.data_dir)
+        held_out = collect_held_out(request.data_dir, exclude=recipe.sources.allow_benchmarks)
         stage = _stage(request, recipe, sources, judge.version, out, command)
         if stage.is_current():
             say(f"{out}: up to date, skipped")
             return load_card(out)
-        say(f"held out: {held_out.describe()}")
+        items, missing = sum(held_out.compared.values()), len(held_out.absent)
+        say(f"held out: {items} items of {len(held_out.compared)} benchmarks; {missing} more have no copy here")
         verifier = Verifier()
         counter = token_counter(request.tokenizer)
         parts = Parts(
@@ -105,7 +109,7 @@ def build_corpus(request: BuildRequest, out: Path, command: str, say: Say) -> di
             teacher=teacher,
             judge=judge,
             grade=verifier,
-            cleaning=Cleaning(recipe.clean, taxonomy, held_out, labeller),
+            cleaning=Cleaning(recipe.clean, held_out, labellers),
             count_tokens=counter,
             progress=progress,
             say=say,
@@ -114,6 +118,15 @@ def build_corpus(request: BuildRequest, out: Path, command: str, say: Say) -> di
             return build(recipe, parts, stage)
         finally:
             verifier.close()
+
+
+def _panel(requests: Sequence[ModelRequest], taxonomy: Taxonomy) -> list[Labeller]:
+    """The declared label and one voice per model; a guard is recognised by its name."""
+    voices: list[Labeller] = []
+    for request in requests:
+        engine, family = request.open(), family_of(request.name)
+        voices.append(GuardLabeller(engine, family) if family else EngineLabeller(engine, taxonomy))
+    return [DeclaredLabeller(), *voices] if voices else []
 
 
 def _asker(teacher: Engine, recipe: CorpusRecipe, out: Path, progress: ProgressReporter) -> Ask:
@@ -131,7 +144,7 @@ def _asker(teacher: Engine, recipe: CorpusRecipe, out: Path, progress: ProgressR
 def _stage(
     request: BuildRequest, recipe: CorpusRecipe, sources: list[Source], judge_version: str, out: Path, command: str
 ) -> Stage:
-    models = [request.target, request.teacher, request.labeller]
+    models = [request.target, request.teacher, *request.labellers]
     folders = [folder for model in models if model is not None and (folder := model_folder(model.name))]
     files = [path for source in sources for path in getattr(source, "files", [])]
     config = {

@@ -226,6 +226,6 @@ def _result(
 def _what(part: Part) -> str:
     return {
         "response": "Checked: thought and answer. The requests were not: a safety corpus asks of risks on purpose.",
-        "whole": "Checked: request, thought and answer; a word that only the request holds, or in an answer that declines, "
+        "whole": "Checked: request, thought and answer; a word that only the request or a declining answer holds "
         "is not counted as illegal where there is a response.",
     }[part]

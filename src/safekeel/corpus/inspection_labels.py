@@ -39,7 +39,7 @@ class Choices:
 
         Full-width characters, any case, a leading apostrophe, and an id with its name (`A.1.a 煽动…`) are read as well.
         """
-        text = unicodedata.normalize("NFKC", value).strip().lstrip("'").strip().lower()
+        text = _folded(value).lstrip("'").strip()
         if not text:
             return ""
         return self._known.get(text) or self._known.get(text.split()[0])
@@ -49,7 +49,11 @@ class Choices:
         found = {label.lower(): label for label in self.labels}
         for category in self.taxonomy.categories:
             for name in (category.zh, category.short_zh, category.en, category.short_en):
-                found[name.lower()] = category.id
+                found[_folded(name)] = category.id
         for label, names in _ALIASES.items():
             found |= dict.fromkeys(names, label)
         return found
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).strip().lower()

@@ -115,11 +115,12 @@ def _row(path: Path, line: int, content: str) -> InspectRow:
     except ValueError as error:
         raise DataError(f"{path}:{line}: malformed JSON ({error}); expected one object or string per line.") from error
     if isinstance(value, str):
-        return InspectRow(line, f"line {line}", path.name, "", "", value)
+        return InspectRow(line, f"line {line}", path.name, "", "", _valid(value))
     if isinstance(value, dict) and (said := _said_in(value)) is not None:
         inner = value["prompt"] if isinstance(value.get("prompt"), dict) else value
         source = inner.get("source") or value.get("source")
-        return InspectRow(line, str(value.get("id") or f"line {line}"), str(source or path.name), *said)
+        names = (str(value.get("id") or f"line {line}"), str(source or path.name))
+        return InspectRow(line, *map(_valid, (*names, *said)))
     known = ", ".join([*_TEXTS, *_REQUESTS, *_RESPONSES, *_TURNS])
     got = f"fields {shown(sorted(value))}" if isinstance(value, dict) else f"a {type(value).__name__}"
     raise DataError(f"{path}:{line}: got {got} without a text; expected a string or an object with one of {known}.")
@@ -141,6 +142,11 @@ def _said_in(row: Mapping[str, Any]) -> tuple[str, str, str] | None:
         return request, _text(row.get("thought")), answer
     named = next((name for name in _TEXTS if isinstance(row.get(name), str)), None)
     return None if named is None else ("", "", str(row[named]))
+
+
+def _valid(text: str) -> str:
+    """Half a surrogate pair (JSON may hold one as an escape) becomes `?`: no UTF-8 file can hold it."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _text(value: Any) -> str:

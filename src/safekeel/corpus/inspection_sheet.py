@@ -31,10 +31,13 @@ from safekeel.errors import UsageError
 from safekeel.files import atomic_open, atomic_write_json, atomic_write_text, digest, make_folder
 from safekeel.judges.sheet_text import cell
 from safekeel.records import Count, Name, Record, Text
+from safekeel.report.labels import visible
 from safekeel.taxonomy import Taxonomy, load_taxonomy
 
 TEXT_COLUMNS = ("request", "thought", "answer")
 COLUMNS = ("row", "id", *TEXT_COLUMNS, "label", "note")
+_MAX_SHOWN = 31_900  # characters; Excel cuts a cell at 32,767, `cell` at 32,000
+_MAX_NUMBER = 30  # characters; no spreadsheet reads a longer text as a number or a date
 
 
 class SheetRow(Record):
@@ -142,14 +145,26 @@ def draw(rows: list[InspectRow], num_rows: int, per_source: int, rng: random.Ran
 
 
 def cells_of(row: InspectRow) -> dict[str, str]:
-    """The texts of a row as the sheet shows them."""
-    return {name: cell(getattr(row, name)) for name in TEXT_COLUMNS}
+    """The texts of a row as people see them: without NUL, and not longer than a cell of Excel holds."""
+    found = {}
+    for name in TEXT_COLUMNS:
+        text = str(getattr(row, name)).replace("\0", "")
+        more = len(text) - _MAX_SHOWN
+        found[name] = text if more <= 0 else f"{text[:_MAX_SHOWN]} [… {more:,} more characters are in the corpus]"
+    return found
 
 
 def text_hash(cells: dict[str, str]) -> str:
-    """Hash of a row's texts, whatever a spreadsheet did to spaces, line ends and leading apostrophes."""
-    texts = ["".join(cells[name].split()).lstrip("'") for name in TEXT_COLUMNS]
+    """Hash of the letters and digits of a row's texts: whatever a spreadsheet does to spaces, line ends, leading
+    apostrophes and symbols that its encoding lacks, the row is the same."""
+    texts = ["".join(filter(str.isalnum, cells[name])) for name in TEXT_COLUMNS]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+def csv_cell(text: str) -> str:
+    """Text that a spreadsheet neither runs as a formula nor turns into a number or a date (`3/4`, `0.50`)."""
+    looks_like_number = len(text) <= _MAX_NUMBER and text.isascii() and any(map(str.isdigit, text))
+    return f"'{text}" if looks_like_number and not text.startswith("'") else cell(text)
 
 
 def too_few(key: InspectionKey) -> str | None:
@@ -200,7 +215,7 @@ def _to_csv(rows: list[tuple[str, dict[str, str]]]) -> str:
     writer = csv.writer(buffer)
     writer.writerow(COLUMNS)
     for number, (name, cells) in enumerate(rows, start=1):
-        writer.writerow([number, name, *(cells[column] for column in TEXT_COLUMNS), "", ""])
+        writer.writerow([number, name, *(csv_cell(cells[column]) for column in TEXT_COLUMNS), "", ""])
     return buffer.getvalue()
 
 
@@ -208,10 +223,10 @@ def _to_html(key: InspectionKey, rows: list[tuple[str, dict[str, str]]], taxonom
     """The page. Texts travel as JSON that no HTML parser can read as markup, and are set as text, never as HTML."""
     data: dict[str, Any] = {
         "sheet": key.sheet_id,
-        "rows": [[name, *(cells[column] for column in TEXT_COLUMNS)] for name, cells in rows],
+        "rows": [[name, *(visible(cells[column]) for column in TEXT_COLUMNS)] for name, cells in rows],
         "choices": [{"id": each.id, "area": each.area, "zh": each.zh, "en": each.en} for each in taxonomy.categories],
         "areas": [{"id": each.id, "zh": each.zh, "en": each.en} for each in taxonomy.areas],
     }
-    safe = json.dumps(data, ensure_ascii=True).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    safe = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     template = page_environment().get_template("inspection.html.jinja")
     return template.render(data=Markup(safe), part=key.part, num_rows=len(rows), told=told.split("\n\n")[1])

@@ -104,7 +104,10 @@ def mix(
     by_ratio = pool.take(shares, size)
     taken = _largest_within(pool, shares, size, config)
     chosen = pool.take(shares, taken)
-    said += shares.limits(pool.available(), size) if config.exact_ratios else shares.short(pool.available(), taken)
+    if not config.exact_ratios:
+        said += shares.short(pool.available(), taken)
+    elif taken == size:  # else the budget decides, not the scarcest role
+        said += shares.limits(pool.available(), size)
     said += _missing_categories(pool, chosen, config, categories)
     if not chosen and unique:
         said.append("No sample fits the budget; raise mixture.max_tokens or mixture.max_samples.")

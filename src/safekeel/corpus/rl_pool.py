@@ -28,8 +28,8 @@ class RlConfig(StageConfig):
     """How many of the clean prompts are set aside."""
 
     share: float = Field(0.2, ge=0, lt=1)
-    """Of the prompts of every role but `general`; twins go together. Our choice: TARS (2507.00971) used 2,000 RL prompts
-    beside a light SFT."""
+    """Of the prompts of every role but `general`; twins go together. Our choice: TARS (2507.00971) used
+    2,000 RL prompts beside a light SFT."""
     max_tokens: int = Field(4096, ge=1)
     """Budget of the base model's answer to a problem."""
     seed: int = 0

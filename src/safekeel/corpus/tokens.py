@@ -10,13 +10,13 @@ What is counted is what `train/sft.py` trains on: the prompt rendered with the g
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from safekeel.chat import Tokenizer, completion_text, load_tokenizer, render_prompt
 from safekeel.corpus.sample import Sample
-from safekeel.errors import DataError, EngineError
+from safekeel.errors import DataError, EngineError, SafeKeelError
 
 CountTokens = Callable[[Sample], int]
 """Tokens of one sample: prompt, thought and answer together."""
@@ -46,6 +46,11 @@ class BatchCounter(Protocol):
         """Tokens of each sample, in the same order."""
         ...
 
+    def parts(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        """`{"tokenizer", "prompt", "thought", "answer"}` for the card: lengths of the parts, one per sample each. The
+        closing tag and EOS count in no part."""
+        ...
+
 
 def token_counter(folder: Path | None = None) -> BatchCounter:
     """A counter for the tokenizer in a model folder; None gives the estimate.
@@ -71,8 +76,10 @@ def open_tokenizer(folder: Path) -> Tokenizer:
         raise EngineError(
             "Counting or rendering with a tokenizer needs transformers: pip install 'safekeel[train]'."
         ) from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"The tokenizer in {folder} cannot be loaded: {error}") from error
+    except SafeKeelError:
+        raise
+    except Exception as error:  # transformers has no common base for what a malformed tokenizer raises
+        raise DataError(f"The tokenizer in {folder} cannot be loaded ({type(error).__name__}: {error}).") from error
     if tokenizer.eos_token_id is None:
         raise DataError(f"The tokenizer in {folder} has no EOS token; set eos_token in its tokenizer_config.json.")
     return tokenizer
@@ -104,8 +111,22 @@ class CountedTokens:
             ]
         return totals
 
+    def parts(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        """See `BatchCounter.parts`."""
+        rendered = [render_prompt(self.tokenizer, sample.prompt.messages) for sample in samples]
+        return {
+            "tokenizer": self.method,
+            "prompt": [self._with_one_bos(ids) for ids in self._batched(rendered)],
+            "thought": [len(ids) for ids in self._batched([sample.thought for sample in samples])],
+            "answer": [len(ids) for ids in self._batched([sample.answer for sample in samples])],
+        }
+
+    def _batched(self, texts: list[str]) -> Iterator[list[int]]:
+        for start in range(0, len(texts), BATCH):
+            yield from self._encode(texts[start : start + BATCH])
+
     def _encode(self, texts: list[str]) -> list[list[int]]:
-        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
         return ids
 
     def _with_one_bos(self, ids: list[int]) -> int:
@@ -133,6 +154,16 @@ class EstimatedTokens:
     def count(self, samples: Sequence[Sample]) -> list[int]:
         """Tokens of each sample, in the same order."""
         return [self(sample) for sample in samples]
+
+    def parts(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        """See `BatchCounter.parts`."""
+        prompts = [" ".join(message.content for message in sample.prompt.messages) for sample in samples]
+        texts = {
+            "prompt": prompts,
+            "thought": [sample.thought for sample in samples],
+            "answer": [sample.answer for sample in samples],
+        }
+        return {"tokenizer": self.method} | {part: [round(_tokens(text)) for text in of] for part, of in texts.items()}
 
 
 def _tokens(text: str) -> float:

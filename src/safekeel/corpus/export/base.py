@@ -5,6 +5,7 @@ Corpus ──Format.render──► Rendered(tables, texts, left_out, notes, loa
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -90,11 +91,10 @@ def pyarrow() -> Any:
         EngineError: it is not installed.
     """
     try:
-        import pyarrow
-        import pyarrow.parquet
+        importlib.import_module("pyarrow.parquet")
+        return importlib.import_module("pyarrow")
     except ImportError as error:
         raise EngineError("Parquet files need pyarrow: pip install 'safekeel[corpus]'.") from error
-    return pyarrow
 
 
 def message_type() -> Any:

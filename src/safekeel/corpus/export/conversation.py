@@ -72,7 +72,7 @@ def rendered(tokenizer: Tokenizer, sample: Sample) -> tuple[str, str]:
     """(prompt, completion) as text: exactly what generation would be given and would write, EOS included.
 
     BOS is left to the tokenizer where it adds one itself, so that it stands once. Where the template does not open the
-    thought (R1-Distill of January 2025), the completion does.
+    thought (R1-Distill of January 2025), the completion does; where it closes an empty one, thinking is switched on.
 
     Raises:
         CannotHold: as `engine_messages`, or the chat template rejects the messages.
@@ -80,6 +80,8 @@ def rendered(tokenizer: Tokenizer, sample: Sample) -> tuple[str, str]:
     messages = engine_messages(sample)
     try:
         prompt = render_prompt(tokenizer, messages)
+        if think_state(prompt) == "closed":
+            prompt = render_prompt(tokenizer, messages, think="forced")
     except DataError as error:
         raise CannotHold("template_rejects", str(error)) from error
     text = completion_text(sample.thought, sample.answer) if think_state(prompt) == "open" else response(sample)

@@ -84,7 +84,7 @@ class LlamaFactory:
             f"In the training YAML: `dataset_dir: <this folder>`, `dataset: {DATASET}`, `template: deepseekr1`, "
             f"`mask_history: true` (without it earlier replies of a conversation are learnt too), `cutoff_len: "
             f"{corpus.longest}` (the longest sample, {corpus.how_counted}; the default of 2,048 cuts what is longer). "
-            "`<think>` and its line break are in the loss, because this template does not open the thought in the prompt; "
-            "the tokens are the same as in generation. `deepseekr1` is right for R1 and its distilled models only."
+            "`<think>` and its line break are in the loss, because this template does not open the thought in the "
+            "prompt; the tokens are the same as in generation. `deepseekr1` fits R1 and its distilled models only."
         )
         return Rendered([Table(FILE, rows)], loading, texts, left_out)

@@ -36,8 +36,8 @@ class MindSpeed:
             f"`python preprocess_data.py --input {FILE} --handler-name AlpacaStyleInstructionHandler --prompt-type "
             'deepseek3 --map-keys \'{"system":"system","history":"history"}\' --tokenizer-type PretrainedFromHF '
             f"--tokenizer-name-or-path … --output-prefix … --seq-length {corpus.longest + 1}` or more (the longest "
-            f"sample has {corpus.longest} tokens, {corpus.how_counted}; longer ones are left out there). Without `--map-keys` "
-            "system messages and earlier turns are lost."
+            f"sample has {corpus.longest} tokens, {corpus.how_counted}; longer ones are left out there). Without "
+            "`--map-keys` system messages and earlier turns are lost."
         )
         return Rendered([Table(FILE, list(history_first(rows, "history")))], loading, left_out=left_out, notes=notes)
 

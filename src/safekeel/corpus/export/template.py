@@ -14,7 +14,7 @@ from safekeel.chat import OPEN, Tokenizer, render_prompt
 from safekeel.records import Message
 
 TRAINING_TEMPLATE = "chat_template.training.jinja"
-_CUT = re.compile(r"\{%-?\s*if '</think>' in content\s*-?%\}\{?.*?\{%-?\s*endif\s*-?%\}", re.DOTALL)
+_CUT = re.compile(r"\{%-?\s*if '</think>' in content\s*-?%\}.*?\{%-?\s*endif\s*-?%\}", re.DOTALL)
 _QUESTION, _REPLY = "safekeel question", "<think>\nthought\n</think>\n\nanswer"
 
 
@@ -35,7 +35,8 @@ def training_template(tokenizer: Tokenizer) -> str | None:
 
 
 def _keeps_reasoning(tokenizer: Tokenizer, template: str) -> bool:
-    prompt = render_prompt(tokenizer, [Message(role="user", content=_QUESTION)]).removesuffix(f"{OPEN}\n")
+    question = [Message(role="user", content=_QUESTION)]
+    prompt = render_prompt(tokenizer, question, think="forced").removesuffix(f"{OPEN}\n")
     turns = [{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _REPLY}]
     whole: str = tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False)
     expected: str = prompt + _REPLY + tokenizer.eos_token

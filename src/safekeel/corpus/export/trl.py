@@ -68,7 +68,7 @@ def _tokens(tokenizer: Tokenizer, rows: list[dict[str, Any]]) -> Table:
     table = []
     for row in rows:
         given = prompt_ids(tokenizer, row["prompt"])
-        learnt = tokenizer(row["completion"], add_special_tokens=False)["input_ids"]
+        learnt = tokenizer(row["completion"], add_special_tokens=False, verbose=False)["input_ids"]
         table.append({"input_ids": given + learnt, "labels": [-100] * len(given) + learnt})
     ids = arrow.list_(arrow.int64())
     return Table(TOKENS, table, arrow.schema([("input_ids", ids), ("labels", ids)]))

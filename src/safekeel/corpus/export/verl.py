@@ -2,8 +2,8 @@
 
 Facts of verl 1dda039b (`verl/utils/dataset/multiturn_sft_dataset.py`): every message is rendered alone by the chat
 template and the parts are joined; R1's template deletes the thought, so a training template is needed
-(in the folder of `model.tokenizer_path`); all assistant messages are learnt; as many leading tokens of each as the generation
-prompt has are masked, which is right for a reply that opens with `<think>` and a newline; a sample above
+(in the folder of `model.tokenizer_path`); all assistant messages are learnt; as many leading tokens of each as the
+generation prompt has are masked, which is right for a reply that opens with `<think>` and a newline; a sample above
 `data.max_length` (1,024) is an error. RL rows: `verl/utils/dataset/rl_dataset.py`, `verl/experimental/reward_loop/`.
 """
 
@@ -53,7 +53,7 @@ class Verl:
         if not template:
             notes.append(
                 "No chat template for training is beside this export (none was given, or no variant is known): R1's "
-                "own deletes the thoughts in verl. Export with --tokenizer, or give a template that keeps assistant turns."
+                "own deletes the thoughts in verl. Export with --tokenizer, or give one that keeps assistant turns."
             )
         return Rendered(tables, _loading(corpus), texts, left_out, notes)
 
@@ -126,7 +126,7 @@ def _loading(corpus: Corpus) -> str:
     if corpus.rl_prompts is not None:
         text += (
             f"\nRL: `data.train_files={RL} data.prompt_key=prompt reward.custom_reward_function.path=…`, with the "
-            "model's own template; `reward_model.ground_truth` is empty where there is no gold answer, and `extra_info` "
-            "has `expect`, `risk`, `lang` and `meta` (JSON)."
+            "model's own template; `reward_model.ground_truth` is empty where there is no gold answer, and "
+            "`extra_info` has `expect`, `risk`, `lang` and `meta` (JSON)."
         )
     return text

@@ -18,7 +18,7 @@ system    system system_prompt 系统提示
 history   history
 thought   thought reasoning reasoning_content thinking cot 思考 思考过程 思维链 推理过程
 answer    response output answer completion reply outputs chosen 回答 答案 回复 content
-target    gold ground_truth gold_answer final_answer 标准答案 参考答案
+target    target gold ground_truth gold_answer final_answer 标准答案 参考答案
 category  category risk risk_type risk_category label 类别 风险类别 风险类型 标签
 role      role
 lang      lang language 语言 语种

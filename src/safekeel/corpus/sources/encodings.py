@@ -19,8 +19,8 @@ _MARKS = (
 )
 MIN_GB2312 = 0.9
 """Share of a GB18030 file's non-ASCII characters that must be in GB2312, the 6,763 common characters and their
-punctuation. Western text that happens to decode has a letter as second byte, which GB2312 never has (0 there); the
-Chinese files of `SAFEKEEL_DATA`, written in GB18030, have 0.99 and more."""
+punctuation. Measured: JADE 1.00, C-Eval's subjects at least 0.987 (formulae), alpaca-demo 0.999; Big5 text that happens
+to decode 0.38. Korean in EUC-KR has the same structure as GB2312 and passes: the step `language` refuses such rows."""
 MAX_NULS = 0.2
 """Share of zero bytes from which a file without a mark is UTF-16: English text has 0.5 there, Chinese with Latin
 punctuation some; text in any other encoding has none."""

@@ -22,14 +22,15 @@ def too_long(num_bytes: int) -> str:
 
 
 class Lines:
-    """Iterator over lines with their ends. `number` is the last line's, from 1; `num_bytes` what was read so far.
+    """Iterator over lines with their ends. `number` is the last line's, from 1; `num_bytes` and `num_quotes` count what
+    was read so far, skipped lines too.
 
     An iterator rather than a generator, because it goes on after it raised `RowTooLong`.
     """
 
     def __init__(self, stream: io.TextIOWrapper) -> None:
         self._stream = stream
-        self.number = self.num_bytes = 0
+        self.number = self.num_bytes = self.num_quotes = 0
 
     def __iter__(self) -> Lines:
         return self
@@ -44,12 +45,16 @@ class Lines:
         if not line:
             raise StopIteration
         self.number += 1
-        size = len(line.encode("utf-8", "surrogatepass"))
-        if len(line) > MAX_ROW_CHARS:
-            while line and not line.endswith(("\n", "\r")):
-                line = self._stream.readline(MAX_ROW_CHARS)
-                size += len(line.encode("utf-8", "surrogatepass"))
-            self.num_bytes += size
-            raise RowTooLong(size)
+        size = self._count(line)
+        if len(line) <= MAX_ROW_CHARS:
+            return line
+        while line and not line.endswith(("\n", "\r")):
+            line = self._stream.readline(MAX_ROW_CHARS)
+            size += self._count(line)
+        raise RowTooLong(size)
+
+    def _count(self, text: str) -> int:
+        size = len(text.encode("utf-8", "surrogatepass"))
         self.num_bytes += size
-        return line
+        self.num_quotes += text.count('"')
+        return size

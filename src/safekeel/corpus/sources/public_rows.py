@@ -32,7 +32,7 @@ STAR1_RISKS: dict[str, str | None] = {
     "Violence / Physical Harm": "A.1.f",
     "Harassment / Hate / Discrimination": None,  # nine categories of A.2 and A.4.c; the row does not tell which
 }
-"""STAR-1's eight categories (arXiv:2504.01903, section 2.1) -> TC260, as `bench/safety/categories.toml` maps the same
+"""STAR-1's eight categories (all that its 1,000 rows have) -> TC260, as `bench/safety/categories.toml` maps the same
 subjects where it calls the fit clear."""
 
 

@@ -31,7 +31,8 @@ class RedTeamSource(SourceBase):
         Raises:
             DataError: a file is missing.
         """
-        super().__init__(f"redteam:{folder.name}", "as its prompts")
+        whole = folder.absolute()  # two runs have folders of the same name
+        super().__init__(f"redteam:{whole.parent.name}/{whole.name}", "as its prompts")
         self._folder, self._allowed = folder, frozenset(allow_benchmarks)
         for name in (PROMPTS, COMPLETIONS, VERDICTS):
             if not (folder / name).is_file():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from safekeel.corpus.sample import Rejected
@@ -96,29 +97,62 @@ def _header(first: Record, part: Part, reading: Reading) -> list[str] | None:
 
 
 def _records(part: Part, encoding: str, delimiter: str) -> Iterator[Record | Rejected]:
-    """Records with the line each begins at; blank ones are skipped. What is no CSV is rejected, with the lines that
-    went with it, and reading goes on behind it."""
+    """Records with the line each begins at; blank ones are skipped. What is no CSV is rejected line by line, and
+    reading goes on behind it.
+
+    Raises:
+        DataError: a quote opens a cell that never ends, so that the rest of the file would be lost in it.
+    """
     with text_stream(part, encoding, "") as stream:
         lines = Lines(stream)
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         while True:
-            line, num_bytes = lines.number + 1, lines.num_bytes
-            where = f"{part.where}:{line}"
+            start = Start(lines.number + 1, lines.num_bytes, lines.num_quotes)
+            where = f"{part.where}:{start.line}"
             try:
                 cells = _next(reader)
             except StopIteration:
                 return
-            except RowTooLong as error:
-                yield rejected_row(where, "row_too_long", str(error))
-            except csv.Error as error:
-                if "field limit" in str(error):
-                    yield rejected_row(where, "row_too_long", too_long(lines.num_bytes - num_bytes))
-                else:
-                    until = f" to line {lines.number}" if lines.number > line else ""
-                    yield rejected_row(where, "broken_line", f"no CSV{until}: {error}")
+            except (RowTooLong, csv.Error) as error:
+                if isinstance(error, RowTooLong) or "field limit" in str(error):
+                    _skip_record(lines, start, where)
+                    yield rejected_row(where, "row_too_long", too_long(lines.num_bytes - start.num_bytes))
+                    continue
+                if "end of data" in str(error) and lines.number > start.line:
+                    raise _never_closed(where) from error
+                for line in range(start.line, lines.number + 1):
+                    went = f", in the row that begins in line {start.line}" if line > start.line else ""
+                    yield rejected_row(f"{part.where}:{line}", "broken_line", f"no CSV{went}: {error}")
             else:
                 if any(cell.strip() for cell in cells):
                     yield where, cells
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a record begins, and what had been counted before it."""
+
+    line: int
+    num_bytes: int
+    num_quotes: int
+
+
+def _skip_record(lines: Lines, start: Start, where: str) -> None:
+    """Read to the end of a record that is too long: inside a quoted cell the number of its quotes is odd."""
+    while (lines.num_quotes - start.num_quotes) % 2:
+        try:
+            next(lines)
+        except RowTooLong:
+            continue
+        except StopIteration:
+            raise _never_closed(where) from None
+
+
+def _never_closed(where: str) -> DataError:
+    return DataError(
+        f"{where}: a quotation mark opens a cell that never ends, so all rows behind it would be lost. Double the "
+        'marks inside cells ("") or remove this one.'
+    )
 
 
 def _next(reader: Iterator[list[str]]) -> list[str]:

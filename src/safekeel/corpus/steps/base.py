@@ -84,13 +84,38 @@ def run_steps(
         The kept rows in the order they came, the rejected rows, and one report per step.
 
     Raises:
-        ValueError: a step returned another number of outcomes than rows, or two steps have one name.
+        ValueError: as `stream_steps`.
     """
     reports = [StepReport(step.name) for step in steps]
-    if len({report.step for report in reports}) < len(reports):
-        raise ValueError(f"two steps have the same name: {', '.join(report.step for report in reports)}")
     kept: list[Sample] = []
     rejected: list[Rejected] = []
+    for row in stream_steps(samples, steps, reports, batch_size=batch_size, progress=progress):
+        if isinstance(row, Sample):
+            kept.append(row)
+        else:
+            rejected.append(row)
+            if on_rejected is not None:
+                on_rejected(row)
+    return kept, rejected, reports
+
+
+def stream_steps(
+    samples: Iterable[Sample],
+    steps: Sequence[Step],
+    reports: Sequence[StepReport],
+    *,
+    batch_size: int = BATCH_SIZE,
+    progress: Progress | None = None,
+) -> Iterator[Sample | Rejected]:
+    """As `run_steps`, but rows leave as they are decided: of each batch the rejected ones by step, then the kept ones.
+
+    For corpora that do not fit in memory as rows (2.6 kB each). `reports`, one per step, are brought up to date.
+
+    Raises:
+        ValueError: a step returned another number of outcomes than rows, or two steps have one name.
+    """
+    if len({report.step for report in reports}) < len(reports):
+        raise ValueError(f"two steps have the same name: {', '.join(report.step for report in reports)}")
     total = len(samples) if isinstance(samples, Sized) else 0
     done = 0
     for batch in batches(samples, batch_size):
@@ -99,14 +124,10 @@ def run_steps(
         for step, report in zip(steps, reports, strict=True):
             if rows:  # earlier steps may have dropped the whole batch
                 rows, dropped = _apply(step, report, rows)
-                rejected += dropped
-                if on_rejected is not None:
-                    for row in dropped:
-                        on_rejected(row)
-        kept += rows
+                yield from dropped
+        yield from rows
         if progress is not None:
-            progress("corpus steps", done, max(total, done), note=f"{len(kept)} kept")
-    return kept, rejected, reports
+            progress("corpus steps", done, max(total, done))
 
 
 def batches(rows: Iterable[RowT], size: int) -> Iterator[list[RowT]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from pydantic import Field
@@ -37,7 +38,8 @@ class DegenerateConfig(StageConfig):
     max_shared_thought: float = Field(0.1, gt=0, le=1)
     """Mean Jaccard of word 3-grams over pairs of thoughts. STAR-1 0.03; the nano world's templates 0.13 to 0.22."""
     min_distinct: float = Field(0.15, ge=0, le=1)
-    """Distinct-2 (arXiv 1510.03055) of up to 200 answers: different word pairs among all. STAR-1 0.46, JADE 0.22."""
+    """Distinct-2 (arXiv 1510.03055) of up to 200 answers: different word pairs among all. STAR-1 0.61, JADE 0.26,
+    the nano world 0.06."""
     max_refused_counters: float = Field(0.02, ge=0, le=1)
     """Share of counter samples with a refusal cue. The cues fire on 1% of alpaca's answers, a few rightly."""
     min_length_spread: float = Field(0.1, ge=0, le=1)
@@ -115,16 +117,20 @@ def _lengths(texts: Sequence[str], what: str, config: DegenerateConfig) -> list[
 
 
 def _missing_counters(samples: Sequence[Sample]) -> list[str]:
-    """Categories with risky samples and no harmless twin, by language. A counter belongs to the category of its twin,
-    or to the one that its source noted in `meta.category`."""
-    category_of = {sample.id: sample.prompt.risk for sample in samples if sample.role == "risky"}
+    """Categories with risky samples and no harmless twin, by language. A counter belongs to the category of its twin
+    (`pair`, from either side), or to the one that its source noted in `meta.category`."""
+    category_of: dict[str, str] = {}
     risky: dict[Lang, Counter[str]] = defaultdict(Counter)
-    countered: dict[Lang, set[str | None]] = defaultdict(set)
     for sample in samples:
         if sample.role == "risky":
-            risky[sample.prompt.lang][sample.prompt.risk or "none"] += 1
-        elif sample.role == "counter":
-            countered[sample.prompt.lang] |= {category_of.get(sample.pair or ""), sample.prompt.meta.get("category")}
+            category = sample.prompt.risk or "none"
+            risky[sample.prompt.lang][category] += 1
+            category_of |= {sample.id: category} | ({sample.pair: category} if sample.pair else {})
+    countered: dict[Lang, set[str | None]] = defaultdict(set)
+    for sample in samples:
+        if sample.role == "counter":
+            category_of_twin = category_of.get(sample.pair or "") or category_of.get(sample.id)
+            countered[sample.prompt.lang].add(category_of_twin or sample.prompt.meta.get("category"))
     found = []
     for lang, counts in risky.items():
         if lang not in countered:
@@ -132,6 +138,8 @@ def _missing_counters(samples: Sequence[Sample]) -> list[str]:
                 f"NO {LANGS[lang]} counter samples beside {counts.total()} risky ones: the model will refuse whatever "
                 "looks alike. Add harmless twins (corpus.synthesis counter-pairs, or rows of role `counter`)."
             )
+        elif countered[lang] == {None}:
+            continue  # none of them says what it is the twin of
         elif missing := [category for category in sorted(counts) if category not in countered[lang]]:
             rows = sum(counts[category] for category in missing)
             found.append(
@@ -157,7 +165,7 @@ def _refused_counters(samples: Sequence[Sample], config: DegenerateConfig) -> li
 def distinct_bigrams(texts: Sequence[str]) -> float:
     """Different word pairs over all word pairs of the texts (distinct-2); 1 where there are none."""
     words = [_WORDS.findall(text.lower()) for text in texts]
-    pairs = [pair for text in words for pair in zip(text, text[1:], strict=False)]
+    pairs = [pair for text in words for pair in pairwise(text)]
     return len(set(pairs)) / len(pairs) if pairs else 1.0
 
 
@@ -165,9 +173,7 @@ def mean_overlap(texts: Sequence[str]) -> float:
     """Mean Jaccard of the word 3-grams over all pairs of texts; 0 for fewer than two texts with any."""
     words = [_WORDS.findall(text.lower()) for text in texts]
     grams = [set(zip(text, text[1:], text[2:], strict=False)) for text in words if len(text) > 2]
-    shares = [
-        len(left & right) / len(left | right) for place, left in enumerate(grams) for right in grams[place + 1 :]
-    ]
+    shares = [len(left & right) / len(left | right) for place, left in enumerate(grams) for right in grams[place + 1 :]]
     return float(np.mean(shares)) if shares else 0.0
 
 

@@ -6,7 +6,6 @@ corpus was not compared with it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,7 +17,8 @@ from safekeel.bench.capability.sources import LETTERS, ROWS, Row, is_local
 from safekeel.bench.safety import BENCHMARKS
 from safekeel.bench.safety.harmbench import COLUMNS, FILES, HarmBench
 from safekeel.bench.safety.readers import read_csv
-from safekeel.corpus.steps.normalise import compared_text
+from safekeel.corpus.steps.ngram_index import CHARACTERS, RUN_CHARACTERS, RUN_WORDS, scale_of
+from safekeel.corpus.steps.normalise import compared_text, words
 from safekeel.errors import NoLocalCopyError, UsageError
 from safekeel.judges.label_sources import read_zh_judge
 from safekeel.records import Prompt
@@ -76,19 +76,23 @@ class HeldOut:
     def add_questions(self, benchmark: str, rows: Sequence[Row]) -> None:
         """Add capability items: the question, and where there are options the question with them.
 
-        A question that several items ask with other options (下列说法正确的是) is compared with its options only.
+        A short question with options (下列说法正确的是) is compared with its options only: it is anybody's question.
         """
-        asked: dict[str, int] = {}
-        for row in rows:
-            asked[row["question"]] = asked.get(row["question"], 0) + 1
         for row in rows:
             name, question = f"{benchmark}/{row['id']}", row["question"]
-            if asked[question] == 1:
+            has_options = "A" in row
+            if not has_options or _is_telling(question):
                 self._add(HeldOutItem(name, benchmark, question, is_ability=True))
-            if "A" in row:
+            if has_options:
                 options = "\n".join(f"{letter}. {row[letter]}" for letter in LETTERS)
                 self._add(HeldOutItem(name, benchmark, f"{question}\n{options}", is_ability=True))
         self.compared[benchmark] = self.compared.get(benchmark, 0) + len(rows)
+
+
+def _is_telling(question: str) -> bool:
+    """Whether it is as long as the run of words or characters that is evidence by itself (`ngram_index`)."""
+    tokens = words(question)
+    return len(tokens) >= (RUN_CHARACTERS if scale_of(tokens) == CHARACTERS else RUN_WORDS)
 
 
 def collect_held_out(data_dir: Path | None, extra: Iterable[Prompt] = (), *, exclude: Collection[str] = ()) -> HeldOut:
@@ -168,5 +172,11 @@ def _add_ability(held_out: HeldOut, name: str, data_dir: Path | None) -> None:
 
 def _frame(texts: Sequence[str]) -> str:
     """Whole lines that all texts begin with: a benchmark's instruction. Empty for a single text, which is no frame."""
-    common = os.path.commonprefix(list(texts)) if len(set(texts)) > 1 else ""
-    return common[: common.rfind("\n") + 1]
+    if len(set(texts)) < 2:
+        return ""
+    frame = ""
+    for line in texts[0].splitlines(keepends=True):
+        if not all(text.startswith(frame + line) for text in texts):
+            break
+        frame += line
+    return frame

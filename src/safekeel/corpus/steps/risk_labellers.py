@@ -1,13 +1,12 @@
-"""Who may say whether a prompt is risky, and of which category: its source, a language model, a guard classifier.
+"""Who may say whether a prompt is risky, and of which category: its source or a language model (`risk_guard`: a guard).
 
-A labeller answers with an `Opinion` or, where it cannot tell, with None; it never guesses. The two models are asked as
-judges are: text to label is inert and fenced (`judges/fence.py`), a reply is one JSON object of a closed set or a
-guard's own form, asked for twice (`judges/asking.py`).
+A labeller answers with an `Opinion` or, where it cannot tell, with None; it never guesses. Models are asked as judges
+are: the text to label is inert and fenced (`judges/fence.py`), a reply is one JSON object of a closed set
+(`judges/reply.py`), asked for twice (`judges/asking.py`).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -16,10 +15,8 @@ from pydantic import create_model
 
 from safekeel.corpus.sample import Sample
 from safekeel.engines.base import Engine, Sampling
-from safekeel.errors import UsageError
 from safekeel.judges.asking import Asked, Task, UnreadableReplyError, ask
 from safekeel.judges.fence import MAX_QUESTION, fence_code, fenced, inert
-from safekeel.judges.guard_families import GuardFamily
 from safekeel.judges.reply import Reply, ReplyError, parse
 from safekeel.records import CANNOT_JUDGE, Completion, Lang, Message, Prompt
 from safekeel.taxonomy.taxonomy import Taxonomy
@@ -125,7 +122,7 @@ class EngineLabeller:
 
     def label(self, samples: Sequence[Sample]) -> list[Opinion | None]:
         """See `Labeller.label`."""
-        return _ask(self.engine, samples, self.sampling, self.messages, self._read)
+        return opinions_of(self.engine, samples, self.sampling, self.messages, self._read)
 
     def messages(self, prompt: Prompt, error: str | None = None) -> tuple[Message, ...]:
         """What is sent about a prompt: one user message, the untrusted text fenced and before the form of the reply."""
@@ -153,70 +150,7 @@ class EngineLabeller:
         return Opinion(False) if category == NONE else Opinion(True, category)
 
 
-_QWEN_PROMPT = re.compile(
-    r"\ASafety: (?P<safety>Safe|Unsafe|Controversial)\s*\n\s*Categories: [^\n]*\S(?:\s*\n\s*Refusal: \w+)?\Z"
-)
-_WILD_PROMPT = re.compile(r"\AHarmful request: (?P<harmful>yes|no)\b", re.IGNORECASE)
-
-
-class GuardLabeller:
-    """A guard classifier asked about the prompt alone; its own categories are not the taxonomy's, so it gives none."""
-
-    independent = True
-
-    def __init__(self, engine: Engine, family: GuardFamily) -> None:
-        """
-        Raises:
-            UsageError: the family only judges responses.
-        """
-        if family.name not in _GUARDS:
-            raise UsageError(
-                f"The guard family {family.name!r} does not judge prompts alone. Expected one of {', '.join(_GUARDS)}."
-            )
-        self.engine, self.family = engine, family
-        self.name = f"guard:{engine.name}"
-        self.sampling = Sampling(max_tokens=family.max_tokens, temperature=0.0, seed=0)
-
-    def label(self, samples: Sequence[Sample]) -> list[Opinion | None]:
-        """See `Labeller.label`; what a guard calls controversial it cannot tell."""
-        read = _GUARDS[self.family.name]
-        return _ask(self.engine, samples, self.sampling, self.messages, lambda text: read(self.family, text))
-
-    def messages(self, prompt: Prompt, error: str | None = None) -> tuple[Message, ...]:
-        """The conversation up to the user's last turn; for WildGuard its task with an empty response."""
-        messages = self.family.messages(prompt, "", prompt.lang)
-        return messages if len(messages) == 1 else messages[:-1]
-
-
-def _read_qwen(family: GuardFamily, text: str) -> Opinion | None:
-    """`Safety: …` and `Categories: …`, without the line on refusals (Qwen3Guard README, prompt moderation)."""
-    found = _QWEN_PROMPT.match(text.strip())
-    if found is None:
-        raise UnreadableReplyError("the reply is not in the guard's form; expected two lines: Safety, Categories")
-    return None if found["safety"] == "Controversial" else Opinion(found["safety"] == "Unsafe")
-
-
-def _read_llama(family: GuardFamily, text: str) -> Opinion | None:
-    return Opinion(family.read(text).safety == "unsafe")
-
-
-def _read_wild(family: GuardFamily, text: str) -> Opinion | None:
-    found = _WILD_PROMPT.match(text.strip())
-    if found is None:
-        raise UnreadableReplyError(
-            "the reply is not in the guard's form; expected 'Harmful request: yes' or 'no' first"
-        )
-    return Opinion(found["harmful"].lower() == "yes")
-
-
-_GUARDS: dict[str, Callable[[GuardFamily, str], Opinion | None]] = {
-    "qwen3guard": _read_qwen,
-    "llama-guard": _read_llama,
-    "wildguard": _read_wild,
-}
-
-
-def _ask(
+def opinions_of(
     engine: Engine,
     samples: Sequence[Sample],
     sampling: Sampling,

@@ -3,8 +3,9 @@
     张三的手机是13812345678  ->  张三的手机是[手机号]        checks["scrub"] = {"mobile": 1}
 
 Every message of the prompt, the thought and the answer are searched; what was found is counted by kind and never
-quoted. `scrub_kinds` holds the kinds with their sources. Names and postal addresses are not looked for: telling them
-from other words takes a model. `Prompt.target` stays as it is, since it is compared with what a model says.
+quoted. The kinds and their sources: `scrub_kinds` (secrets), `scrub_personal`. Names and postal addresses are not
+looked for: telling them from other words takes a model. `Prompt.target` stays as it is, since it is compared with what
+a model says.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from collections.abc import Sequence
 from safekeel.config import StageConfig
 from safekeel.corpus.sample import Sample
 from safekeel.corpus.steps.base import Drop
-from safekeel.corpus.steps.scrub_kinds import CONTEXT, Kind, personal_kinds, secret_kinds
+from safekeel.corpus.steps.scrub_kinds import CONTEXT, SECRET_KINDS, Kind
+from safekeel.corpus.steps.scrub_personal import PERSONAL_KINDS, require_libraries
 from safekeel.records import Lang
 
 MAX_CHARACTERS = 1_000_000
-"""Of a row; beyond it no pattern is run. No honest row comes near (`quality` allows 17,000)."""
+"""Of a row; beyond it no pattern is run. No honest row comes near (`quality` allows 48,000)."""
 PRIVATE_KEY = re.compile(r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 """RFC 7468 (PKCS #1, #8, SEC 1), OpenSSH, and RFC 9580 (OpenPGP)."""
 # A text without any of this holds nothing to replace; nearly all texts are done with after this one look.
@@ -52,7 +54,9 @@ class ScrubStep:
         """
         config = config or ScrubConfig()
         self.secrets = config.secrets
-        self.kinds = (*(secret_kinds() if config.secrets else ()), *(personal_kinds() if config.personal else ()))
+        if config.personal:
+            require_libraries()
+        self.kinds = (*(SECRET_KINDS if config.secrets else ()), *(PERSONAL_KINDS if config.personal else ()))
 
     def __call__(self, batch: Sequence[Sample]) -> list[Sample | Drop]:
         """See `Step`."""

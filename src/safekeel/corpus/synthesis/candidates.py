@@ -1,6 +1,6 @@
 """Candidates: several responses to one sample, what is wrong with each, and the best of those with nothing wrong.
 
-    sample ──writer──► k completions ──judge, response steps──► rank, or why not ──► the best, or Rejected
+sample ──writer──► k completions ──judge, response steps──► rank, or why not ──► the best, or Rejected
 """
 
 from __future__ import annotations
@@ -31,8 +31,15 @@ REFUSALS = ("responsible_refusal", "refusal")
 class Writer(Protocol):
     """Writes responses to samples. The rows carry the sample's id as `prompt_id`."""
 
-    name: str
-    style: str
+    @property
+    def name(self) -> str:
+        """Goes into `Sample.made_by`."""
+        ...
+
+    @property
+    def style(self) -> str:
+        """Goes into `Sample.style`."""
+        ...
 
     def write(self, samples: Sequence[Sample], path: Path, progress: Progress | None) -> list[list[Completion]]:
         """The candidates of each sample, in order. `path` keeps what was generated, so that a kill loses nothing.

@@ -24,6 +24,10 @@ model's own in all three). 2505.15404 measured all three: on R1-Distill-32B `sho
 least of the harmless."""
 
 
+_MARK = {"zh": 14, "en": 40}
+"""Characters of a rule that no answer has by chance."""
+
+
 @cache
 def policy_texts() -> dict[str, Any]:
     """The texts as they stand in `policy.toml`."""
@@ -120,6 +124,12 @@ def names_risk(thought: str, sample: Sample, taxonomy: Taxonomy) -> bool:
         if any(name.lower() in lower for name in names):
             return True
     return False
+
+
+def policy_marks() -> tuple[str, ...]:
+    """The beginnings of the policy's own sentences: a response that holds one has quoted it."""
+    texts = policy_texts()
+    return tuple(rule[: _MARK[lang]] for lang in ("zh", "en") for rule in (texts[lang]["head"], *texts[lang]["rules"]))
 
 
 def leaked(text: str, lang: Lang) -> str | None:

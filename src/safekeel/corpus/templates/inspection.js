@@ -18,10 +18,10 @@ function recall() {
 }
 
 function button(choice) {
-  const made = document.createElement("button"), id = document.createElement("b"), name = document.createElement("span");
-  made.dataset.label = choice.id; made.title = choice.en;
-  id.textContent = choice.id; name.textContent = choice.zh; name.lang = "zh";
-  made.append(id, name);
+  const [made, id, name, also] = ["button", "b", "span", "span"].map(tag => document.createElement(tag));
+  made.dataset.label = choice.id; also.className = "dim"; name.lang = "zh";
+  id.textContent = choice.id; name.textContent = choice.zh; also.textContent = choice.en;
+  made.append(id, name, also);
   return made;
 }
 function build() {
