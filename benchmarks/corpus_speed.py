@@ -15,10 +15,8 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -31,6 +29,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "
     os.environ[variable] = "1"  # before numpy and rensa are imported
 
 from corpus_rows import HELD_SHARES, SHARES, write  # noqa: E402
+from process_cost import measured  # noqa: E402
 
 from safekeel.corpus.sample import Rejected, Sample  # noqa: E402
 from safekeel.corpus.steps.band_index import BandHasher  # noqa: E402
@@ -45,7 +44,6 @@ HERE = Path(__file__).resolve().parent
 TARGET = {"rows": 1_000_000, "seconds": 180, "gib": 4}  # issue 4
 BANDS, OWN_BANDS = (14, 8), (32, 6)
 WORKERS = 2
-SAMPLE_SECONDS = 0.2
 
 
 def samples(path: Path) -> Iterator[Sample]:
@@ -86,50 +84,6 @@ def ours(folder: Path) -> None:
     }
     result["seconds"]["reading and writing rows"] = total - sum(result["seconds"].values())
     (folder / "ours.json").write_text(json.dumps(result))
-
-
-def measured(command: list[str]) -> dict[str, float]:
-    """Wall-clock and CPU seconds of a command, and the peak of what it and its children hold in memory, in GiB."""
-    started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    peak, cpu, done = [0.0], dict[int, float](), threading.Event()
-
-    def watch() -> None:
-        while not done.wait(SAMPLE_SECONDS):
-            usage = family(process.pid)
-            peak[0] = max(peak[0], sum(memory for _, memory in usage.values()))
-            cpu.update({number: seconds for number, (seconds, _) in usage.items()})
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    _, errors = process.communicate()
-    done.set()
-    watcher.join()
-    if process.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{errors[-2000:]}")
-    return {"wall": time.perf_counter() - started, "cpu": sum(cpu.values()), "peak_gib": peak[0]}
-
-
-def family(root: int) -> dict[int, tuple[float, float]]:
-    """CPU seconds and GiB in memory of a process and of all below it, by process id (Linux)."""
-    parents: dict[int, list[int]] = {}
-    usage: dict[int, tuple[float, float]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:  # it has just ended
-                continue
-            parents.setdefault(int(fields[1]), []).append(int(entry.name))
-            seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-            usage[int(entry.name)] = seconds, int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 2**30
-    members, waiting = {}, [root]
-    while waiting:
-        number = waiting.pop()
-        waiting += parents.get(number, [])
-        if number in usage:
-            members[number] = usage[number]
-    return members
 
 
 def found_by_us(folder: Path) -> dict[str, Any]:

@@ -27,6 +27,9 @@ MAX_ROWS_PER_BAND = 8
 MAX_CHAIN = 16
 """Texts compared per band, newest first. Only a corpus of thousands of nearly equal texts has longer chains; without a
 limit its cost would be quadratic. A text that is missed in one band still has 31 others."""
+MAX_CANDIDATES = 32
+"""Texts compared in all, those that share most bands first: at the threshold a pair shares 8 bands on average, and
+fewer than two in one case of a thousand."""
 _SEED = 1
 _FIRST_CAPACITY = 1 << 12
 
@@ -38,7 +41,11 @@ def rows_per_band(threshold: float) -> int:
 
 
 class BandHasher:
-    """Band hashes of comparison keys. The last batch is remembered: two steps that share a hasher pay once."""
+    """Band hashes of comparison keys. The last batch is remembered: steps that share a hasher pay once.
+
+    Args:
+        threshold: Jaccard from which pairs must be found.
+    """
 
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
@@ -48,11 +55,23 @@ class BandHasher:
 
     def __call__(self, keys: Sequence[str]) -> U32:
         """(len(keys), NUM_BANDS) hashes; equal keys have equal rows."""
-        if not all(key in self._place for key in keys):
-            unique = list(dict.fromkeys(keys))
-            self._bands = self._hash(unique)
-            self._place = {key: place for place, key in enumerate(unique)}
+        unique = dict.fromkeys(keys)
+        if missing := [key for key in unique if key not in self._place]:
+            known = [key for key in unique if key in self._place]
+            remembered = self._bands[[self._place[key] for key in known]]
+            self._bands = np.concatenate([remembered, self._hash(missing)])
+            self._place = {key: place for place, key in enumerate([*known, *missing])}
         return self._bands[[self._place[key] for key in keys]]
+
+    def finds(self, threshold: float) -> BandHasher:
+        """Itself.
+
+        Raises:
+            ValueError: it was made for a higher threshold, and would miss pairs at this one.
+        """
+        if self.threshold > threshold:
+            raise ValueError(f"band hashes for {self.threshold} miss pairs at {threshold}; share one for the lower.")
+        return self
 
     def _hash(self, keys: Sequence[str]) -> U32:
         signatures = _signatures(keys, NUM_BANDS * self._rows).reshape(len(keys), NUM_BANDS, self._rows)
@@ -103,7 +122,7 @@ class BandIndex:
         self._newest = np.zeros((NUM_BANDS, 2 * capacity), np.uint32)
 
     def candidates(self, bands: U32) -> tuple[I64, I64]:
-        """Pairs (row of `bands`, entry) that share at least one band; sorted, each pair once."""
+        """Pairs (row of `bands`, entry) that share a band, at most `MAX_CANDIDATES` a row; sorted, each pair once."""
         rows, columns = np.indices(bands.shape).reshape(2, -1)
         wanted = bands.reshape(-1)
         current = self._newest[columns, wanted & (self._newest.shape[1] - 1)].astype(np.int64)
@@ -116,8 +135,7 @@ class BandIndex:
             same = self._hashes[entries, columns] == wanted
             found.append((rows[same] << 32) | entries[same])
             current = self._older[entries, columns].astype(np.int64)
-        pairs = np.unique(np.concatenate([np.empty(0, np.int64), *found]))
-        return pairs >> 32, pairs & 0xFFFFFFFF
+        return _most_shared(found)
 
     def add(self, bands: U32) -> None:
         """Append entries."""
@@ -150,7 +168,8 @@ class BandIndex:
 
 
 def pairs_within(bands: U32) -> tuple[I64, I64]:
-    """Pairs (later row, earlier row) of one batch that share at least one band; sorted, each pair once."""
+    """Pairs (later row, earlier row) of one batch that share a band, at most `MAX_CANDIDATES` a later row; sorted, each
+    pair once."""
     found: list[I64] = []
     for band in range(bands.shape[1]):
         order = np.argsort(bands[:, band], kind="stable")
@@ -160,5 +179,14 @@ def pairs_within(bands: U32) -> tuple[I64, I64]:
             if not len(same):
                 break
             found.append((order[same + distance] << 32) | order[same])
-    pairs = np.unique(np.concatenate([np.empty(0, np.int64), *found]))
-    return pairs >> 32, pairs & 0xFFFFFFFF
+    return _most_shared(found)
+
+
+def _most_shared(found: Sequence[I64]) -> tuple[I64, I64]:
+    """Of pairs `row << 32 | entry`, one per shared band, those of each row that share most bands."""
+    pairs, shared = np.unique(np.concatenate([np.empty(0, np.int64), *found]), return_counts=True)
+    order = np.lexsort((pairs, -shared, pairs >> 32))  # by row, then by bands, then by entry
+    rows = pairs[order] >> 32
+    rank = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    kept = np.sort(pairs[order][rank < MAX_CANDIDATES])
+    return kept >> 32, kept & 0xFFFFFFFF

@@ -80,7 +80,7 @@ class Contamination:
 
     Args:
         items: what to compare with; of texts with one comparison key the first stands for all.
-        hasher: the one of `Duplicates`, so that each text is hashed once; its threshold must be the same.
+        hasher: the one of `Duplicates`, so that each text is hashed once; its threshold must not be higher than `near`.
     """
 
     name = "contamination"
@@ -89,7 +89,7 @@ class Contamination:
         self, items: Iterable[HeldOutItem], config: ContaminationConfig | None = None, hasher: BandHasher | None = None
     ) -> None:
         self.config = config or ContaminationConfig()
-        self._hasher = hasher or BandHasher(self.config.near)
+        self._hasher = (hasher or BandHasher(self.config.near)).finds(self.config.near)
         self._items: list[HeldOutItem] = []
         self._number: dict[str, int] = {}  # key -> place in self._items
         for item in items:

@@ -69,7 +69,7 @@ class Duplicates:
 
     def __init__(self, config: DuplicatesConfig | None = None, hasher: BandHasher | None = None) -> None:
         self.config = config or DuplicatesConfig()
-        self._hasher = hasher or BandHasher(self.config.near)
+        self._hasher = (hasher or BandHasher(self.config.near)).finds(self.config.near)
         self._exact: dict[str, str] = {}  # identity -> id of the kept row
         self._similar = SimilarTexts()
         self._kept: list[_Row] = []  # by their numbers in self._similar

@@ -19,8 +19,9 @@ from safekeel.corpus.steps.base import Drop
 from safekeel.errors import UsageError
 from safekeel.records import Prompt
 
-CACHED_TEXTS = 8192
-"""Folded texts that are remembered: several steps compare the same batch (2,048 rows, few texts each)."""
+CACHED_TEXTS, CACHED_LENGTH = 8192, 2000
+"""Folded texts that are remembered, and the longest in characters: several steps compare the same batch (2,048 rows,
+few texts each)."""
 
 _BLANKS = "\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _LINE_ENDS = "\u0085\u2028\u2029\v\f\x1c-\x1e"
@@ -64,29 +65,20 @@ class Normalise:
 
 
 def _outcome(sample: Sample) -> Sample | Drop:
-    prompt = sample.prompt
-    if prompt.attack is None:
-        prompt = _clean_prompt(prompt)
-    if not any(message.role == "user" and clean(message.content) for message in prompt.messages):
+    before = sample.prompt.messages
+    after = [clean(message.content) for message in before]
+    if not any(text for text, message in zip(after, before, strict=True) if message.role == "user"):
         return Drop("empty", "no visible character in any user message")
-    thought, answer = clean(sample.thought), clean(sample.answer)
-    if prompt is sample.prompt and thought == sample.thought and answer == sample.answer:
-        return sample
-    return sample.model_copy(update={"prompt": prompt, "thought": thought, "answer": answer})
+    changes: dict[str, object] = {}
+    if sample.prompt.attack is None and any(text != old.content for text, old in zip(after, before, strict=True)):
+        messages = tuple(old.model_copy(update={"content": text}) for text, old in zip(after, before, strict=True))
+        changes["prompt"] = sample.prompt.model_copy(update={"messages": messages})
+    for name, text in (("thought", sample.thought), ("answer", sample.answer)):
+        if (cleaned := clean(text)) != text:
+            changes[name] = cleaned
+    return sample.model_copy(update=changes) if changes else sample
 
 
-def _clean_prompt(prompt: Prompt) -> Prompt:
-    """The same object where nothing changes."""
-    texts = [clean(message.content) for message in prompt.messages]
-    if all(text == message.content for text, message in zip(texts, prompt.messages, strict=True)):
-        return prompt
-    messages = tuple(
-        message.model_copy(update={"content": text}) for text, message in zip(texts, prompt.messages, strict=True)
-    )
-    return prompt.model_copy(update={"messages": messages})
-
-
-@lru_cache(CACHED_TEXTS)
 def clean(text: str) -> str:
     """Text as it is kept. `clean(clean(text)) == clean(text)`; ordinary text comes back unchanged."""
     if not text.isascii():
@@ -122,24 +114,33 @@ def compared_text(prompt: Prompt) -> str:
     return turns[0] if len(turns) == 1 else "\n".join(turns or [message.content for message in prompt.messages])
 
 
-@lru_cache(CACHED_TEXTS)
 def fold(text: str) -> str:
     """NFKC, lower case, traditional -> simplified: the form in which texts are compared."""
+    return _fold_once(text) if len(text) <= CACHED_LENGTH else _fold(text)
+
+
+def comparison_key(text: str) -> str:
+    """What two copies of a text have in common: folded, without punctuation, blanks and zero-width characters.
+
+    A text of nothing but those (an emoji, `???`) is its own key.
+    """
+    return _key_once(text) if len(text) <= CACHED_LENGTH else _key(text)
+
+
+def _fold(text: str) -> str:
     if text.isascii():
         return text.lower()
     text = unicodedata.normalize("NFKC", text).lower()
     return _to_simplified()(text) if _HAN.search(text) else text
 
 
-@lru_cache(CACHED_TEXTS)
-def comparison_key(text: str) -> str:
-    """What two copies of a text have in common: folded, without punctuation, blanks and zero-width characters.
-
-    A text of nothing but those (an emoji, `???`) is its own key.
-    """
+def _key(text: str) -> str:
     if text.isascii():
         return text.lower().encode().translate(None, _ASCII_NOT_WORD).decode() or text
     return _NOT_WORD.sub("", fold(text)) or text
+
+
+_fold_once, _key_once = lru_cache(CACHED_TEXTS)(_fold), lru_cache(CACHED_TEXTS)(_key)
 
 
 def words(text: str) -> list[str]:
