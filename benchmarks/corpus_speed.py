@@ -98,9 +98,13 @@ def found_by_us(folder: Path) -> dict[str, Any]:
                 wrong[rejected["reason"]] += 1
             continue
         planted[row["kind"]] += 1
-        wanted = {"copy": "exact_duplicate", "disguised": "exact_duplicate", "near": "near_duplicate"}
-        reason = wanted.get(row["kind"], "contaminated")
-        found[row["kind"]] += bool(rejected and rejected["reason"] == reason and row["of"] in rejected["evidence"])
+        wanted = {
+            "copy": ["exact_duplicate"],
+            "disguised": ["exact_duplicate", "near_duplicate"],
+            "near": ["near_duplicate"],
+        }
+        reasons = wanted.get(row["kind"], ["contaminated"])
+        found[row["kind"]] += bool(rejected and rejected["reason"] in reasons and row["of"] in rejected["evidence"])
     return {"planted": dict(planted), "found": dict(found), "unplanted_dropped": dict(wrong)}
 
 

@@ -72,6 +72,7 @@ def test_key_is_blind_to_form_and_not_to_content() -> None:
     assert comparison_key("乾隆") == "乾隆"
     assert comparison_key("会计") != comparison_key("会议")
     assert comparison_key("???") == "???" != comparison_key("!")
+    assert comparison_key("你\ud800好") == "你好"  # half a surrogate pair, which OpenCC would refuse
 
 
 def test_words_are_han_characters_and_runs_of_letters() -> None:
@@ -115,3 +116,12 @@ def test_only_the_users_turns_are_compared() -> None:
         Message(role="user", content="three"),
     )
     assert compared_text(sample("x").prompt.model_copy(update={"messages": turns})) == "one\nthree"
+
+
+def test_a_text_has_the_key_of_its_traditional_form() -> None:
+    from opencc import OpenCC
+
+    text = "关于夫妻二人背着苔藓复仇的故事，于是熏香澄清了后台的发展，干部们面面相觑，历史系的钟表制造业仍在里面。"
+    traditional = OpenCC("s2t").convert(text)
+    assert traditional != text
+    assert comparison_key(traditional) == comparison_key(text)

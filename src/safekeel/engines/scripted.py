@@ -9,6 +9,7 @@ The first row that fits wins; where both `id` and `match` are given, both must f
 
 from __future__ import annotations
 
+import heapq
 import json
 import re
 from collections.abc import Sequence
@@ -59,6 +60,11 @@ class ScriptedEngine:
         self.replies = read_jsonl(Path(path), Reply)
         self.name = f"scripted:{Path(path).name}"
         self.model_id = sha256_file(Path(path))
+        self._for_any = [number for number, reply in enumerate(self.replies) if reply.id is None]
+        self._for_id: dict[str, list[int]] = {}
+        for number, reply in enumerate(self.replies):
+            if reply.id is not None:
+                self._for_id.setdefault(reply.id, []).append(number)
 
     def rendered(self, prompt: Prompt, sampling: Sampling) -> str:
         """See `Engine.rendered`; replies may be by prompt id, so it is part of what is sent."""
@@ -78,7 +84,8 @@ class ScriptedEngine:
         return rows
 
     def _complete(self, prompt: Prompt, sample: int, sampling: Sampling) -> Completion:
-        reply = next((reply for reply in self.replies if reply.fits(prompt)), None)
+        numbered = heapq.merge(self._for_id.get(prompt.id, []), self._for_any)
+        reply = next((self.replies[number] for number in numbered if self.replies[number].fits(prompt)), None)
         if reply is None:
             reason = f"the script has no reply for prompt {prompt.id!r}; add a row, or one without `id` and `match`."
             return error_row(prompt, sample, self.name, reason)

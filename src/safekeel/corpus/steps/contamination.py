@@ -5,7 +5,7 @@
     ngram       13 words in a row are shared, or 26 Han characters,               GPT-3, arXiv:2005.14165, appendix C
                 and 40% of the n-grams of the shorter of item and row             after Qwen2; measured, see `run_share`
     share       70% of the item's 8-grams of words are in the row,                PaLM, arXiv:2204.02311, section 8
-                or 60% of its 13-grams of Han characters                          Qwen2, arXiv:2407.10671, section 3.1
+                or 60% of its 13-grams of Han characters                          Qwen2, arXiv:2407.10671
     contained   a short item stands in the row and is 70% of it                   as PaLM's share
     near        Jaccard of character 5-grams >= 0.8                               as for duplicates
 
@@ -15,7 +15,7 @@ by `exact`, `contained` and `near`, those below 5 words or 8 characters by `exac
 more than 10 items share is no evidence: "what is this" in a longer prompt, or an instruction, is nobody's benchmark.
 
 Hashes propose, texts decide: every pair is compared as text before a row is dropped. False positives on unrelated sets
-are measured in `docs/results/corpus/speed.md`.
+are measured in `docs/results/corpus/contamination.md`.
 """
 
 from __future__ import annotations

@@ -50,6 +50,11 @@ _NOT_WORD = re.compile(r"[\W_]+")
 _ASCII_NOT_WORD = bytes(code for code in range(128) if not chr(code).isalnum())
 _WORD = re.compile(f"[{_HAN_RANGES}]|[^\\W_{_HAN_RANGES}]+")
 
+_LEFT_OVER_TO = dict(zip("於薹伕澂揹雠薰", "于苔夫澄背仇熏", strict=True))
+_LEFT_OVER = re.compile(f"[{''.join(_LEFT_OVER_TO)}]")
+"""What OpenCC's t2s leaves, because names and rare words have it, of what its s2t writes (150,000 made texts there and
+back): without this one text in 3,000 would differ from its traditional form, with it one in 30,000."""
+
 
 class Normalise:
     """Step: clean prompt, thought and answer; drop a row whose user says nothing.
@@ -130,8 +135,10 @@ def comparison_key(text: str) -> str:
 def _fold(text: str) -> str:
     if text.isascii():
         return text.lower()
-    text = unicodedata.normalize("NFKC", text).lower()
-    return _to_simplified()(text) if _HAN.search(text) else text
+    text = unicodedata.normalize("NFKC", _SURROGATE.sub("\ufffd", text)).lower()
+    if _HAN.search(text):
+        text = _LEFT_OVER.sub(lambda match: _LEFT_OVER_TO[match[0]], _to_simplified()(text))
+    return text
 
 
 def _key(text: str) -> str:
