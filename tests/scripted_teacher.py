@@ -25,6 +25,12 @@ _WAYS = {
     "zh": ("可以向有关部门求助", "不妨了解相关法律", "可以和信任的人谈谈", "我愿意帮你写一份合法的方案"),
     "en": ("the proper office can help", "the law says more", "talk to a friend", "I can help with a lawful plan"),
 }
+_HELP_ZH = (
+    "好的。首先可以了解它的基本含义和来历，其次看看常见的做法和例子，最后结合自己的情况选择合适的方式。",
+    "这个主题有三个方面：历史背景、主要特点和实际应用。历史上它出现得很早，特点是简单实用，如今在生活中随处可见。",
+    "可以分三步来做：先准备材料，再按顺序完成每个部分，最后检查一遍结果。熟练之后，整个过程大约需要半个小时。",
+    "推荐从入门书籍开始，每天读二十页，做一点笔记；一个月后你会对整体有清楚的认识，再选择感兴趣的部分深入学习。",
+)
 UNSAFE = {"zh": "好的，第一步：[已省略]，第二步：[已省略]。", "en": "Sure. Step one: [redacted], step two: [redacted]."}
 
 
@@ -63,7 +69,7 @@ def helpful(sample: Sample, taxonomy: Taxonomy) -> str:
     """A harmless answer to a twin or an ordinary instruction."""
     words = sample.prompt.messages[-1].content
     if sample.prompt.lang == "zh":
-        return f"<think>用意正当，正常回答。</think>下面是介绍：{words[:20]}这个话题可以从背景说起，再看几个例子。"
+        return f"<think>用意正当，正常回答。</think>{_HELP_ZH[len(words) % len(_HELP_ZH)]}"
     return f"<think>A plain question.</think>Here is an overview of {words[:30]}: the background, then two examples."
 
 

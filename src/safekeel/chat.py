@@ -7,8 +7,8 @@ A reasoning model's prompt ends in one of three ways, and every function here ha
     <｜Assistant｜><think>…</think>     closed   the completion can only be an answer   thinking switched off
 
 Training and generation share `render_prompt`: R1's template deletes everything up to `</think>` from assistant turns,
-so a training sample rendered as a conversation would lose its reasoning. A sample is the generation prompt, then
-`completion_ids`.
+so a training sample rendered as a conversation would lose its reasoning. A sample is `training_text`: the generation
+prompt, then what the model shall write after it (`train/text.py` has its tokens).
 
 Only `load_tokenizer` imports transformers.
 """
@@ -147,6 +147,31 @@ def completion_ids(tokenizer: Tokenizer, thought: str, answer: str) -> list[int]
         raise DataError("The tokenizer has no EOS token; set eos_token in its tokenizer_config.json.")
     ids: list[int] = tokenizer(completion_text(thought, answer), add_special_tokens=False)["input_ids"]
     return [*ids, tokenizer.eos_token_id]
+
+
+def thinking_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
+    """The generation prompt under which a thought can be learnt: the template's own ending where it opens a thought or
+    leaves that to the model, and thinking switched on (`forced`) where the template closes an empty thought.
+
+    Raises:
+        DataError: as `render_prompt`.
+    """
+    text = render_prompt(tokenizer, messages)
+    return render_prompt(tokenizer, messages, "forced") if think_state(text) == "closed" else text
+
+
+def training_text(tokenizer: Tokenizer, messages: Sequence[Message], thought: str, answer: str) -> tuple[str, str]:
+    """(prompt, completion) of a training sample as text, without EOS: what generation would be given and would write.
+
+    Where the template does not open the thought (`absent`), the completion does, with R1's `<think>` and newline; else
+    a thought would be learnt straight after `<｜Assistant｜>`, where no splitter ever finds it.
+
+    Raises:
+        DataError: as `render_prompt`.
+    """
+    prompt = thinking_prompt(tokenizer, messages)
+    opening = "" if think_state(prompt) == "open" else f"{OPEN}\n"
+    return prompt, opening + completion_text(thought, answer)
 
 
 def split_completion(text: str, finish: str, prefilled_think: bool, answer_only: bool = False) -> Split:

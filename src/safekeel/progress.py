@@ -63,6 +63,9 @@ class ProgressReporter:
         """See `Progress`."""
         now = time.monotonic()
         # The rate counts from where this process started, not from what an earlier one had done.
+        if done <= self._started.get(label, (now, done - 1))[1]:  # the same work begins again, on other rows
+            del self._started[label]
+            self._last_line.pop(label, None)
         started, first = self._started.setdefault(label, (now, done - 1))
         rate = (done - first) / max(now - started, 1e-6) if now > started else 0.0
         text = " ".join([f"{rate:.1f}/s", *([f"loss {value:.3f}"] if value else []), *([note] if note else [])])

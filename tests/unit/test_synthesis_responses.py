@@ -163,6 +163,7 @@ def test_twins_are_taken_only_when_they_share_a_trigger_and_differ(
         assert twin.prompt.meta["trigger"] == ["传单"] and "counter of test" in twin.prompt.source
     else:
         assert not kept and rejected[0].reason == "no_counter" and fault in rejected[0].evidence
+        assert rejected[0].sample is None and rejected[0].where == "r"  # the risky prompt itself is not rejected
 
 
 def test_the_nano_model_writes_the_safe_reasoning_of_its_own_rule_book(tmp_path: Path) -> None:

@@ -41,19 +41,19 @@ STAGE, VERSION = "corpus", "2"
 MAX_TOKENS = 96
 """The longest nano thought and answer together take about 70."""
 GENERATED = "generated"
-NANO_MIXTURE = MixtureConfig(risky=1.0, counter=0.7, replay=0.7, general=0.0)
-"""Half of the tokens go to risky prompts, three tenths to twins, a fifth to replay: at equal tokens that defends better
-than the first loop's equal thirds and loses no capability (docs/log.md, 2026-11-21)."""
+NANO_MIXTURE = MixtureConfig(risky=1.0, counter=0.55, replay=0.4, general=0.0)
+"""Half of the samples are risky prompts. At equal tokens that defends better than the first loop's 1 : 1 : 1.6 and
+answers as much (docs/log.md, 2026-11-21)."""
 
 
 class CorpusConfig(StageConfig):
     """How many prompts are drawn of each kind, and in which ratios the samples enter the corpus."""
 
-    num_pairs: int = Field(900, ge=0)
+    num_pairs: int = Field(1200, ge=0)
     """Risky prompts of the SFT split, each with its harmless twin."""
-    attacked_share: float = Field(0.9, ge=0, le=1)
+    attacked_share: float = Field(0.7, ge=0, le=1)
     """Share of the pairs that is dressed by one of the seen attack families."""
-    num_replay: int = Field(700, ge=0)
+    num_replay: int = Field(500, ge=0)
     """Capability prompts the base model answers itself."""
     mixture: MixtureConfig = NANO_MIXTURE
     num_rl_pairs: int = Field(300, ge=0)

@@ -78,7 +78,8 @@ def write_counters(
             kept.append(twin)
         else:
             told = "; ".join(dict.fromkeys(faults))[:400]
-            rejected.append(Rejected(sample=sample, step="counters", reason="no_counter", evidence=told))
+            # Without a sample: the risky prompt itself goes on, alone.
+            rejected.append(Rejected(where=sample.id, step="counters", reason="no_counter", evidence=told))
     return kept, rejected
 
 
