@@ -22,13 +22,13 @@ from pydantic import BaseModel
 from safekeel.artifact import Stage, atomic_write_json, atomic_write_text
 from safekeel.config import build as build_config
 from safekeel.config import check_sections
-from safekeel.corpus.card import card_html, card_markdown, corpus_card, pick_examples
+from safekeel.corpus.build_card import build_card
+from safekeel.corpus.card import card_html, card_markdown, pick_examples
 from safekeel.corpus.cleaning import CleanConfig, Cleaning
-from safekeel.corpus.mixture import Mixed, MixtureConfig, mix
+from safekeel.corpus.mixture import MixtureConfig, mix
 from safekeel.corpus.rl_pool import RlConfig, rl_prompts, split_off
-from safekeel.corpus.sample import ROLES, Rejected, Sample
+from safekeel.corpus.sample import Rejected, Sample
 from safekeel.corpus.sources.base import Source, SourcesConfig, read_sources
-from safekeel.corpus.steps.degenerate import degenerate
 from safekeel.corpus.synthesis.candidates import Acceptance, OwnWriter, PolicyWriter
 from safekeel.corpus.synthesis.counters import write_counters
 from safekeel.corpus.synthesis.replay import Grade, ReplayConfig, replay
@@ -38,7 +38,7 @@ from safekeel.engines.base import Engine
 from safekeel.errors import DataError
 from safekeel.judges.base import Judge
 from safekeel.progress import Progress
-from safekeel.records import Prompt, write_jsonl
+from safekeel.records import write_jsonl
 from safekeel.taxonomy import Taxonomy
 
 STAGE, VERSION = "corpus-build", "1"
@@ -131,7 +131,17 @@ def build(recipe: CorpusRecipe, parts: Parts, stage: Stage) -> dict[str, Any]:
     if not kept:
         write_jsonl(stage.dir / REJECTED, rows.rejected)
         raise DataError(_nothing_left(stage.dir, rows.rejected, mixed.shortfalls))
-    card = _card(recipe, parts, rl, rows.rejected, written, mixed)
+    card = build_card(
+        recipe.mixture,
+        parts.sources,
+        parts.cleaning,
+        parts.count_tokens,
+        parts.taxonomy,
+        rl,
+        rows.rejected,
+        written,
+        mixed,
+    )
     for warning in card["warnings"]:
         parts.say(f"WARNING: {warning}")
     write_jsonl(stage.dir / SFT, kept)
@@ -195,48 +205,6 @@ def _twins(parts: Parts, prompts: list[Sample], writer: PolicyWriter, folder: Pa
         if sample.id in twin_of:
             prompts[place] = sample.model_copy(update={"pair": twin_of[sample.id]})
     return kept
-
-
-def _card(
-    recipe: CorpusRecipe,
-    parts: Parts,
-    rl: list[Prompt],
-    rejected: list[Rejected],
-    written: Written,
-    mixed: Mixed,
-) -> dict[str, Any]:
-    warnings = [f"{source.name}: {warning}" for source in parts.sources for warning in source.warnings]
-    config = recipe.mixture
-    return corpus_card(
-        mixed.kept,
-        rl,
-        rejected,
-        reports=parts.cleaning.reports,
-        sources=[_source_row(source) for source in parts.sources],
-        held_out=parts.cleaning.held_out_card(),
-        mixture={
-            "stated": {role: config.ratio(role) for role in ROLES},
-            "languages": {"zh": config.zh, "en": config.en},
-            "tokens": mixed.tokens,
-            "budget": config.max_tokens,
-            "left_out": len(mixed.left_out),
-            "shortfalls": mixed.shortfalls,
-        },
-        synthesis=written.card(),
-        tokens=parts.count_tokens.parts(mixed.kept),
-        warnings=[*warnings, *degenerate(mixed.kept)],
-        taxonomy=parts.taxonomy,
-    )
-
-
-def _source_row(source: Source) -> dict[str, Any]:
-    return {
-        "name": source.name,
-        "licence": source.licence,
-        "training_allowed": source.training_allowed,
-        "by_hand": not source.training_allowed,  # such a source is only open by the user's word
-        "notes": list(source.notes),
-    }
 
 
 def _most_common(rejected: Sequence[Rejected]) -> str:

@@ -15,6 +15,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 import random
 from collections import Counter
 from pathlib import Path
@@ -37,6 +38,8 @@ from safekeel.taxonomy import Taxonomy, load_taxonomy
 TEXT_COLUMNS = ("request", "thought", "answer")
 COLUMNS = ("row", "id", *TEXT_COLUMNS, "label", "note")
 _MAX_SHOWN = 31_900  # characters; Excel cuts a cell at 32,767, `cell` at 32,000
+_NUMBER = re.compile(r"[\d\s.,/:%$+()-]*(?:[A-Za-z]{1,9}[\d\s.,/:%$+()-]*)?")
+"""Digits and signs with at most one word among them ("3 May 2020", "1e5"); a sentence is none."""
 _MAX_NUMBER = 30  # characters; no spreadsheet reads a longer text as a number or a date
 
 
@@ -163,7 +166,7 @@ def text_hash(cells: dict[str, str]) -> str:
 
 def csv_cell(text: str) -> str:
     """Text that a spreadsheet neither runs as a formula nor turns into a number or a date (`3/4`, `0.50`)."""
-    looks_like_number = len(text) <= _MAX_NUMBER and text.isascii() and any(map(str.isdigit, text))
+    looks_like_number = len(text) <= _MAX_NUMBER and any(map(str.isdigit, text)) and _NUMBER.fullmatch(text)
     return f"'{text}" if looks_like_number and not text.startswith("'") else cell(text)
 
 

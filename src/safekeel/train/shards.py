@@ -12,7 +12,7 @@ import json
 import math
 import os
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -235,6 +235,9 @@ def write_index(folder: Path, files: Mapping[str, str], num_bytes: int) -> None:
 
 
 def _weight_files(folder: Path) -> list[Path]:
+    """Where both are there, the single file counts, as in transformers."""
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
     if (folder / INDEX).is_file():
         mapping = _json_object(folder / INDEX, "expected an index").get("weight_map")
         if not isinstance(mapping, dict) or not all(isinstance(name, str) for name in mapping.values()):
@@ -246,8 +249,6 @@ def _weight_files(folder: Path) -> list[Path]:
                 "the model again."
             )
         return files
-    if (folder / SINGLE).is_file():
-        return [folder / SINGLE]
     found = ", ".join(sorted(path.name for path in folder.glob("*.[bs]*") if path.suffix in (".bin", ".safetensors")))
     raise DataError(
         f"{folder} holds {found or 'no weights'}; expected {SINGLE}, or {INDEX} and its shards. Pickled weights can "
@@ -256,7 +257,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _check_index(folder: Path, tensors: Mapping[str, TensorInfo]) -> None:
-    if not (folder / INDEX).is_file():
+    if (folder / SINGLE).is_file():
         return
     mapping = _json_object(folder / INDEX, "expected an index")["weight_map"]
     wrong = [name for name, file in mapping.items() if name not in tensors or tensors[name].file.name != file]
@@ -281,6 +282,3 @@ def _json_object(path: Path, expected: str) -> dict[str, Any]:
 
 def _damaged(file: Path, why: str) -> DataError:
     return DataError(f"{file} is no safetensors file, or a damaged one: {why}. Download or save the model again.")
-
-
-Progress = Callable[[int], None]

@@ -7,14 +7,14 @@ the device but the layer at work.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from typing import Any, Literal
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from torch import nn
 from torch.autograd.graph import save_on_cpu
 from torch.utils.checkpoint import checkpoint
 
-Activations = Literal["keep", "recompute", "offload"]
+from safekeel.train.launch.memory import Activations
 
 
 def save_activations(layers: nn.ModuleList, how: Activations, pin_memory: bool) -> None:
@@ -41,6 +41,4 @@ class _Saved:
             return checkpoint(self.forward, *args, use_reentrant=False, **kwargs)
 
     def _where(self) -> AbstractContextManager[Any]:
-        from contextlib import nullcontext
-
         return save_on_cpu(pin_memory=self.pin_memory) if self.offload else nullcontext()

@@ -1,0 +1,352 @@
+"""Weights between and beyond models, block by block: memory is a few blocks, whatever the size of the model.
+
+    Line    (1 - alpha) * base + alpha * tuned      WiSE-FT (Wortsman et al. 2022); that averaging with the base keeps
+                                                    more ability than replay, LoRA or KL: arXiv 2309.06256
+    Steps   start + sum of weight * change          a LoRA adapter scaled by alpha; task arithmetic, where a change is
+                                                    safe - unsafe (Ilharco et al. 2023; RESTA, arXiv 2402.11746)
+
+Computed in float32 (float64 where a model is), stored in the layout's own type, rounded once. Where nothing is to be
+computed (alpha 0 or 1, a weight of 0, a tensor without change) the bytes are copied.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+
+from safekeel.errors import DataError, UsageError, shown
+from safekeel.train.adapter import Adapter
+from safekeel.train.shards import FLOATS, Checkpoint
+
+BLOCK = 1 << 20
+"""Numbers at a time: 4 MiB in float32, where `benchmarks/merge_speed.py` was fastest; smaller ones cost calls."""
+TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+SAME = ("model_type", "num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act", "rms_norm_eps")
+"""What shapes do not show and both sides must agree on, where both say it."""
+HEAD, EMBEDDINGS = "lm_head.weight", ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
+
+
+class Mix(Protocol):
+    """What each tensor of a new model is. Names, order, shards and types are those of `layout`."""
+
+    layout: Checkpoint
+
+    def verbatim(self, name: str) -> tuple[Checkpoint, str] | None:
+        """The stored tensor that this one is a copy of, or None where it is computed."""
+        ...
+
+    def block(self, name: str, first: int, count: int, scratch: Scratch) -> torch.Tensor:
+        """`count` numbers of the tensor from number `first` on, in float32 (or float64)."""
+        ...
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Everything that is read, to be closed in the end."""
+        ...
+
+
+class Scratch:
+    """Buffers that are used again for every block: one of bytes and one of numbers per place."""
+
+    def __init__(self) -> None:
+        self._raw: dict[int, bytearray] = {}
+        self._numbers: dict[tuple[int, torch.dtype], torch.Tensor] = {}
+
+    def load(
+        self, place: int, source: Checkpoint, name: str, first: int, count: int, work: torch.dtype
+    ) -> torch.Tensor:
+        """Numbers of a stored tensor in the type they are computed in; valid until the place is used again."""
+        kind = TYPES[source.tensors[name].dtype]
+        raw = self.raw(place, count * kind.itemsize)
+        source.read(name, first * kind.itemsize, raw)
+        stored = torch.frombuffer(raw, dtype=kind, count=count)
+        return stored if kind == work else self.numbers(place, count, work).copy_(stored)
+
+    def raw(self, place: int, num_bytes: int) -> memoryview:
+        if len(self._raw.get(place, b"")) < num_bytes:
+            self._raw[place] = bytearray(num_bytes)
+        return memoryview(self._raw[place])[:num_bytes]
+
+    def numbers(self, place: int, count: int, kind: torch.dtype) -> torch.Tensor:
+        if (place, kind) not in self._numbers or len(self._numbers[place, kind]) < count:
+            self._numbers[place, kind] = torch.empty(count, dtype=kind)
+        return self._numbers[place, kind][:count]
+
+
+class Line:
+    """`(1 - alpha) * base + alpha * tuned`; exactly the base's or the tuned model's bytes at the ends."""
+
+    def __init__(self, base: Checkpoint, tuned: Checkpoint, alpha: float) -> None:
+        """
+        Raises:
+            UsageError: alpha outside [0, 1].
+            DataError: the two are not the same architecture.
+        """
+        self.base, self.layout, self.alpha = base, tuned, check_alpha(alpha)
+        self._names = matched(tuned, base)
+
+    def verbatim(self, name: str) -> tuple[Checkpoint, str] | None:
+        """See `Mix.verbatim`. At alpha 0 a base tensor of another type is converted, not copied."""
+        theirs = self._names[name]
+        if self.alpha == 1 or self.layout.tensors[name].dtype not in FLOATS:
+            return self.layout, name
+        is_same_type = self.base.tensors[theirs].dtype == self.layout.tensors[name].dtype
+        return (self.base, theirs) if self.alpha == 0 and is_same_type else None
+
+    def block(self, name: str, first: int, count: int, scratch: Scratch) -> torch.Tensor:
+        """See `Mix.block`. `torch.lerp` gives the end itself where both ends are equal."""
+        theirs = self._names[name]
+        work = _work(self.base.tensors[theirs].dtype, self.layout.tensors[name].dtype)
+        base = scratch.load(0, self.base, theirs, first, count, work)
+        if self.alpha == 0:
+            return base
+        tuned = scratch.load(1, self.layout, name, first, count, work)
+        return torch.lerp(base, tuned, self.alpha, out=base)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        return [self.base, self.layout]
+
+
+class Change(Protocol):
+    """Something to add to a model's weights."""
+
+    def names(self) -> set[str]:
+        """Tensors of the model that change."""
+        ...
+
+    def block(self, name: str, first: int, count: int, scratch: Scratch, work: torch.dtype) -> torch.Tensor:
+        """The change of these numbers."""
+        ...
+
+    def checkpoints(self) -> list[Checkpoint]: ...
+
+
+class Difference:
+    """`plus - minus`, of two models of the layout's architecture."""
+
+    def __init__(self, layout: Checkpoint, plus: Checkpoint, minus: Checkpoint) -> None:
+        """
+        Raises:
+            DataError: one of them is another architecture.
+        """
+        self.plus, self.minus = plus, minus
+        self._plus, self._minus = matched(layout, plus), matched(layout, minus)
+
+    def names(self) -> set[str]:
+        return {name for name in self._plus if self.plus.tensors[self._plus[name]].dtype in FLOATS}
+
+    def block(self, name: str, first: int, count: int, scratch: Scratch, work: torch.dtype) -> torch.Tensor:
+        plus = scratch.load(1, self.plus, self._plus[name], first, count, work)
+        minus = scratch.load(2, self.minus, self._minus[name], first, count, work)
+        return torch.sub(plus, minus, out=plus)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        return [self.plus, self.minus]
+
+
+class AdapterChange:
+    """What a LoRA adapter adds to its base."""
+
+    def __init__(self, base: Checkpoint, adapter: Adapter) -> None:
+        """
+        Raises:
+            DataError: the adapter changes a tensor that the base lacks or has in another shape or an integer type, or
+                one of two stored copies of a shared one.
+        """
+        self.base, self.adapter = base, adapter
+        for name in sorted(adapter.names()):
+            info = base.tensors.get(name)
+            found = None if info is None else [info.dtype, list(info.shape)]
+            if info is None or info.shape != adapter.shape(name) or info.dtype not in FLOATS:
+                raise DataError(
+                    f"{adapter.folder} changes {name!r} of shape {list(adapter.shape(name))}; {base.folder} has "
+                    f"{found or 'no such tensor'}. Expected the base that the adapter was trained on: "
+                    f"{shown(adapter.config.get('base_model_name_or_path'))} by its own configuration."
+                )
+        shared = {HEAD, *(name for name in base.tensors if name.endswith(EMBEDDINGS))}
+        if base.config.get("tie_word_embeddings") and HEAD in base.tensors and adapter.names() & shared:
+            raise DataError(
+                f"{adapter.folder} changes {min(adapter.names() & shared)!r}, which {base.folder} shares between "
+                "embedding and head but stores twice; load the base and save it again, so that it is stored once."
+            )
+
+    def names(self) -> set[str]:
+        return self.adapter.names()
+
+    def block(self, name: str, first: int, count: int, scratch: Scratch, work: torch.dtype) -> torch.Tensor:
+        """The numbers are whole rows of the matrix (`blocks_of`)."""
+        if (stored := self.adapter.whole.get(name)) is not None:
+            trained = scratch.load(1, self.adapter.stored, stored, first, count, work)
+            base = scratch.load(2, self.base, name, first, count, work)
+            return torch.sub(trained, base, out=trained)
+        left, right, scaling = self.adapter.factors[name]
+        columns = right.shape[1]
+        rows = left[first // columns : (first + count) // columns]
+        return (rows @ right).mul_(scaling).reshape(-1).to(work)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        return [self.adapter.stored]
+
+
+class Steps:
+    """`start + sum of weight * change`; a tensor that no change with a weight touches keeps its bytes."""
+
+    def __init__(self, start: Checkpoint, changes: Sequence[tuple[float, Change]]) -> None:
+        """
+        Raises:
+            UsageError: a weight that is no finite number.
+        """
+        self.layout = start
+        for weight, _ in changes:
+            if not math.isfinite(weight):
+                raise UsageError(f"a weight of {weight} was given, expected a finite number.")
+        self._changes = [(weight, change, change.names()) for weight, change in changes if weight]
+
+    def verbatim(self, name: str) -> tuple[Checkpoint, str] | None:
+        is_changed = any(name in names for _, _, names in self._changes)
+        return None if is_changed and self.layout.tensors[name].dtype in FLOATS else (self.layout, name)
+
+    def block(self, name: str, first: int, count: int, scratch: Scratch) -> torch.Tensor:
+        """See `Mix.block`."""
+        work = _work(self.layout.tensors[name].dtype)
+        total = scratch.load(0, self.layout, name, first, count, work)
+        for weight, change, names in self._changes:
+            if name in names:
+                total.add_(change.block(name, first, count, scratch, work), alpha=weight)
+        return total
+
+    def checkpoints(self) -> list[Checkpoint]:
+        return [self.layout, *(found for _, change, _ in self._changes for found in change.checkpoints())]
+
+
+def blocks_of(mix: Mix, name: str, dtype: str | None, scratch: Scratch) -> Iterator[memoryview]:
+    """The bytes of one tensor of the new model, block after block; each is valid until the next.
+
+    Args:
+        dtype: how floats are stored; None = as in the layout.
+
+    Raises:
+        DataError: a result that is no number, or too large for its type.
+    """
+    info = mix.layout.tensors[name]
+    source, kept = mix.verbatim(name), dtype if dtype and info.dtype in FLOATS else info.dtype
+    if source is not None and source[0].tensors[source[1]].dtype == kept:
+        for first in range(0, info.num_bytes, BLOCK * 4):
+            raw = scratch.raw(0, min(BLOCK * 4, info.num_bytes - first))
+            source[0].read(source[1], first, raw)
+            yield raw
+        return
+    columns = info.shape[-1] if len(info.shape) == 2 else 1
+    step = max(1, BLOCK // max(1, columns)) * columns
+    for first in range(0, info.num_elements, step):
+        count = min(step, info.num_elements - first)
+        if source is not None:
+            result = scratch.load(0, *source, first, count, _work(info.dtype))
+        else:
+            result = mix.block(name, first, count, scratch)
+        _check_range(mix, name, result, TYPES[kept])
+        if result.dtype != TYPES[kept]:
+            result = scratch.numbers(3, count, TYPES[kept]).copy_(result)
+        yield memoryview(result.view(torch.uint8).numpy())
+
+
+def check_alpha(alpha: float) -> float:
+    """Raise a UsageError unless alpha is in [0, 1]."""
+    if not 0 <= alpha <= 1:
+        raise UsageError(f"alpha {alpha}: expected a number from 0 (the base) to 1 (the tuned model).")
+    return alpha
+
+
+def matched(layout: Checkpoint, other: Checkpoint) -> dict[str, str]:
+    """The other model's name of every tensor of `layout`: the same, or that of the embedding a missing head is tied to.
+
+    Raises:
+        DataError: another architecture, quantised weights, or tensors on one side only or of different shapes.
+    """
+    _same_kind(layout, other)
+    names = {name: name if name in other.tensors else _tied_to(other, name) for name in layout.tensors}
+    lacking = [name for name, theirs in names.items() if theirs is None]
+    more = [name for name in other.tensors if name not in layout.tensors and not _is_tied_head(name, other)]
+    if lacking or more:
+        told = [f"{len(x)} only in {y.folder} (such as {x[0]!r})" for x, y in ((lacking, layout), (more, other)) if x]
+        raise DataError(
+            f"{layout.folder} and {other.folder} do not have the same tensors: {', '.join(told)}. Expected two "
+            "checkpoints of one model."
+        )
+    found = {name: theirs for name, theirs in names.items() if theirs is not None}
+    for name, theirs in found.items():
+        ours, yours = layout.tensors[name], other.tensors[theirs]
+        if ours.shape != yours.shape:
+            raise DataError(
+                f"{name!r} has the shape {list(ours.shape)} in {layout.folder} and {list(yours.shape)} in "
+                f"{other.folder}; expected the same (was the vocabulary changed? resize the embeddings of one first)."
+            )
+        if (ours.dtype in FLOATS) != (yours.dtype in FLOATS) or (ours.dtype not in FLOATS and not _equal(
+            layout, name, other, theirs
+        )):  # fmt: skip
+            raise DataError(
+                f"{name!r} is {ours.dtype} in {layout.folder} and {yours.dtype} in {other.folder} and differs: only "
+                f"{', '.join(FLOATS)} can be averaged. Dequantise the models first."
+            )
+    return found
+
+
+def _same_kind(layout: Checkpoint, other: Checkpoint) -> None:
+    for side in (layout, other):
+        if side.config.get("quantization_config"):
+            raise DataError(f"{side.folder} is quantised; expected plain weights. Dequantise it first (to bfloat16).")
+    pairs = [(key, layout.config.get(key), other.config.get(key)) for key in SAME]
+    pairs.append(("rope_theta", _rope_theta(layout.config), _rope_theta(other.config)))
+    for key, ours, theirs in pairs:
+        if ours is not None and theirs is not None and ours != theirs:
+            raise DataError(
+                f"{key} is {shown(ours)} in {layout.folder} and {shown(theirs)} in {other.folder}; expected two "
+                "checkpoints of one model."
+            )
+
+
+def _rope_theta(config: Mapping[str, Any]) -> Any:
+    """Older configurations have it at the top, transformers 5 in `rope_parameters`."""
+    nested = config.get("rope_parameters")
+    return config.get("rope_theta") or (nested.get("rope_theta") if isinstance(nested, dict) else None)
+
+
+def _tied_to(model: Checkpoint, name: str) -> str | None:
+    """A model stored without a head reads its embedding backwards."""
+    found = [each for each in model.tensors if each.endswith(EMBEDDINGS)]
+    return found[0] if name == HEAD and len(found) == 1 else None
+
+
+def _is_tied_head(name: str, model: Checkpoint) -> bool:
+    return name == HEAD and bool(model.config.get("tie_word_embeddings")) and _tied_to(model, name) is not None
+
+
+def _equal(left: Checkpoint, name: str, right: Checkpoint, theirs: str) -> bool:
+    ours, yours = left.tensors[name], right.tensors[theirs]
+    if ours.dtype != yours.dtype:
+        return False
+    buffers = bytearray(min(BLOCK, ours.num_bytes)), bytearray(min(BLOCK, ours.num_bytes))
+    for first in range(0, ours.num_bytes, BLOCK):
+        views = [memoryview(buffer)[: ours.num_bytes - first] for buffer in buffers]
+        left.read(name, first, views[0])
+        right.read(theirs, first, views[1])
+        if views[0] != views[1]:
+            return False
+    return True
+
+
+def _work(*dtypes: str) -> torch.dtype:
+    return torch.float64 if "F64" in dtypes else torch.float32
+
+
+def _check_range(mix: Mix, name: str, result: torch.Tensor, kind: torch.dtype) -> None:
+    """One pass over the block; a NaN anywhere makes both ends NaN."""
+    if not result.numel():
+        return
+    low, high = (float(end) for end in torch.aminmax(result))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise DataError(f"{name!r} would hold NaN or infinity: one of the models merged into {mix.layout.folder} does.")
+    if max(-low, high) > torch.finfo(kind).max:
+        raise DataError(f"{name!r} would hold {max(-low, high):.3g}, too large for {kind}; store it as bfloat16.")

@@ -1,0 +1,139 @@
+"""Peak memory of one device by part, estimated from a model's shape before anything is loaded.
+
+Activations are counted tensor by tensor as transformers' Qwen2, Qwen3 and Llama layers keep them for the backward pass
+with SDPA attention; the tests compare the count with what autograd really saves. The other parts follow from the number
+formats. What is not counted: the allocator's slack and the CUDA or CANN context (together 1-3 GB, `OVERHEAD`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from safekeel.train.launch.shape import Shape
+
+OVERHEAD = 0.08
+"""Share of a device that is left free: context, allocator slack, communication buffers (NCCL's own are near 1 GB)."""
+MASTER_BYTES = GRADIENT_BYTES = 4  # float32 in every stage here; Adam then keeps two float32 moments per parameter
+ADAM_BYTES = 8
+LOSS_COLUMNS = 32_768  # words whose logits TRL 1.16 makes at a time (`_CHUNKED_LOGPROB_CHUNK_SIZE`), for all positions
+LOSS_PIECE = 1024  # positions whose logits `loss.py` makes at a time, for all words
+
+Activations = Literal["keep", "recompute", "offload"]
+"""Keep all that the backward pass needs, compute each layer again, or also keep the layers' inputs on the host."""
+Head = Literal["pieces", "columns", "whole"]
+"""How the loss is computed: `loss.py`, TRL's trainers, or logits of the whole row at once (a plain `model(labels=…)`)."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one device does at a time."""
+
+    rows: int
+    length: int
+    """Tokens of a row, padding included."""
+    value_bytes: int
+    """2 for bfloat16, 4 for float32: the format of activations and of weights at work."""
+    trained: int
+    """Parameters that are trained (all, or the adapters')."""
+    shards: int = 1
+    """Devices over which weights, gradients and optimizer are spread (FSDP2, ZeRO-3); 1: each holds all."""
+    activations: Activations = "keep"
+    head: Head = "columns"
+    packed: bool = False
+    """Rows hold several documents, so attention needs an explicit mask."""
+    reference: bool = False
+    """A frozen copy of the model is held as well (DPO and a KL term without adapters)."""
+    generated_rows: int = 0
+    """Completions sampled at a time, each up to `length` tokens; 0 where nothing is generated here."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one device by part."""
+
+    weights: int
+    working: int
+    """Weights gathered or cast for the layers at work."""
+    gradients: int
+    optimizer: int
+    reference: int
+    activations: int
+    logits: int
+    cache: int
+    """Keys and values while generating, when activations, logits and gradients do not exist."""
+
+    @property
+    def total(self) -> int:
+        held = self.weights + self.working + self.optimizer + self.reference
+        return held + max(self.gradients + self.activations + self.logits, self.cache)
+
+    def parts(self) -> dict[str, int]:
+        """The parts by name, in the order of a table."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def estimate(shape: Shape, work: Work) -> Memory:
+    """Peak bytes of one device for this work."""
+    frozen = shape.params - work.trained if work.trained < shape.params else 0
+    weights = MASTER_BYTES * work.trained + work.value_bytes * frozen
+    return Memory(
+        weights=weights // work.shards,
+        working=_working(shape, work, frozen > 0),
+        gradients=GRADIENT_BYTES * work.trained // work.shards,
+        optimizer=ADAM_BYTES * work.trained // work.shards,
+        reference=work.value_bytes * shape.params // work.shards if work.reference else 0,
+        activations=activation_bytes(shape, work),
+        logits=logit_bytes(shape, work),
+        cache=2 * work.value_bytes * shape.layers * shape.kv_width * work.generated_rows * work.length,
+    )
+
+
+def layer_bytes_per_token(shape: Shape, value_bytes: int) -> int:
+    """What one layer keeps of one token for its backward pass.
+
+    Per token: gate, its activation, up and their product; queries, attention output, keys, values; and for each of the
+    two norms its input in float32, the normalised input and its scaled form. Qwen3 normalises queries and keys as well.
+    """
+    projections = value_bytes * (4 * shape.intermediate + 2 * shape.query_width + 2 * shape.kv_width)
+    norms = 2 * shape.hidden * (4 + 2 * value_bytes)
+    statistics = 4 * shape.heads + 8  # log-sum-exp of attention, one scale per norm
+    if shape.family == "qwen3":
+        norms += (shape.query_width + shape.kv_width) * (4 + value_bytes)
+        statistics += 4 * (shape.heads + shape.kv_heads)
+    return projections + norms + statistics
+
+
+def activation_bytes(shape: Shape, work: Work) -> int:
+    """Everything kept for the backward pass, and the attention mask of packed rows."""
+    tokens = work.rows * work.length
+    one_layer = tokens * layer_bytes_per_token(shape, work.value_bytes)
+    inputs = tokens * shape.hidden * work.value_bytes
+    mask = work.rows * work.length**2 if work.packed else 0  # one byte per pair of positions
+    if work.activations == "keep":
+        return shape.layers * one_layer + mask
+    if work.activations == "recompute":
+        return shape.layers * inputs + one_layer + mask
+    return 2 * inputs + one_layer + mask  # the next layer's input is fetched while this one is at work
+
+
+def logit_bytes(shape: Shape, work: Work) -> int:
+    """Logits, their softmax and their gradient, in float32, as far as they exist at a time."""
+    tokens = work.rows * work.length
+    if work.head == "whole":
+        positions, words = tokens, shape.vocabulary
+    elif work.head == "columns":
+        positions, words = tokens, min(shape.vocabulary, LOSS_COLUMNS)
+    else:
+        positions, words = min(tokens, LOSS_PIECE), shape.vocabulary
+    copy = 0 if work.value_bytes == 4 else 2 * work.value_bytes  # the matrix product's own result and gradient
+    return positions * words * (3 * 4 + copy)
+
+
+def _working(shape: Shape, work: Work, has_frozen: bool) -> int:
+    """Weights beyond the stored ones: gathered layers (the next is fetched ahead) and the gradient of one before it is
+    spread again; without sharding the casts that autocast keeps until the pass ends."""
+    if work.shards > 1:
+        gathered = work.value_bytes * (2 * shape.layer_params + shape.root_params)
+        return gathered + (0 if has_frozen else MASTER_BYTES * max(shape.layer_params, shape.root_params))
+    return 0 if work.value_bytes == 4 or has_frozen else work.value_bytes * shape.params

@@ -1,0 +1,214 @@
+"""Stage preference: DPO with SafeDPO's relabelling and margin on top of a fine-tuned model -> `checkpoints/`, `model/`.
+
+    gather ─► relabel (safe ≻ unsafe) ─► tokenise ─► pairs.jsonl, rejected.jsonl ─► reference ─► DPO ─► checkpoints
+
+It starts from a model that SFT has already taught safe reasoning, and that model is its reference: from the base, the
+chosen texts are too unlikely for a preference to reach them. The pairs are text until `train.text` makes ids of them;
+TRL's own templating would delete the reasoning of R1-style targets on both sides.
+
+    safekeel train preference MODEL --corpus 10-corpus --out DIR
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from safekeel.artifact import Stage, atomic_write_json
+from safekeel.chat import load_tokenizer
+from safekeel.config import StageConfig
+from safekeel.corpus.sample import Sample
+from safekeel.errors import DataError
+from safekeel.files import read_json
+from safekeel.progress import Progress
+from safekeel.records import read_jsonl, write_jsonl
+from safekeel.train.preference_data import Dropped, Gathered, Relabelled, Tokenised, reasons, relabel, tokenise
+from safekeel.train.preference_sources import corpus_pairs, file_pairs, jade_pairs, judged_files, nano_pairs, sources_of
+
+STAGE, VERSION = "preference", "1"
+PAIRS, REJECTED, REFERENCE, METRICS = "pairs.jsonl", "rejected.jsonl", "reference.json", "metrics.jsonl"
+SourceName = Literal["corpus", "nano", "jade"]
+Say = Callable[[str], None]
+
+
+class PreferenceConfig(StageConfig):
+    """Pairs and hyper-parameters. The defaults are the nano model's; real models need a learning rate near 1e-6 (full
+    weights; TRL's default for DPO) or 5e-6 (LoRA), and a safety margin near 10 (SafeDPO, 2505.20065, appendix B.1)."""
+
+    sources: tuple[SourceName, ...] = ()
+    """Empty = what the corpus folder holds: `nano` for the nano world's, `corpus` for any other."""
+    files: tuple[str, ...] = ()
+    """The user's own JSONL files of `Preference` rows, beside the sources."""
+    max_rejected_per_prompt: int = Field(1, ge=1)
+    """Rejected responses taken of one prompt of the corpus."""
+    allow_benchmarks: tuple[str, ...] = ()
+    """Benchmarks that may be trained on (`jade`); they measure nothing afterwards."""
+    beta: float = Field(0.1, gt=0)
+    """Weight of the distance to the reference (DPO, 2305.18290, section 6)."""
+    safety_margin: float = Field(5.0, ge=0)
+    """SafeDPO's Δ, in units of β·log-ratio; 0 = plain DPO on the relabelled pairs."""
+    sft_weight: float = Field(0.2, ge=0)
+    """Weight of the mean negative log-likelihood per token of the chosen text; 0 = preference alone."""
+    learning_rate: float = Field(5e-5, gt=0)
+    num_epochs: float = Field(1.0, gt=0)
+    batch_size: int = Field(32, ge=1)
+    """Pairs per optimizer step."""
+    micro_batch_size: int = Field(32, ge=1)
+    """Pairs per forward pass; must divide `batch_size` where it is smaller."""
+    num_checkpoints: int = Field(2, ge=1)
+    max_length: int = Field(512, ge=16)
+    """Tokens of prompt and response; a pair with a longer side is left out whole, counted and shown."""
+    gradient_checkpointing: bool = False
+    seed: int = 0
+
+
+def run(
+    config: PreferenceConfig,
+    stage: Stage,
+    model_dir: Path,
+    corpus: Path,
+    progress: Progress,
+    say: Say = lambda line: None,
+    data_dir: Path | None = None,
+) -> None:
+    """Fill the stage folder; continues from its last checkpoint.
+
+    Raises:
+        UsageError: a benchmark was not given up, or the batch sizes do not fit.
+        DataError: no pair is left, or the tokenizer cannot be trained with.
+        EngineError: the loss is not finite.
+    """
+    from safekeel.train.checkpoints import complete_checkpoints, discard_incomplete, drop_training_state, step_of
+    from safekeel.train.sft import quiet
+    from safekeel.train.text import check_trainable
+
+    stage.begin()
+    quiet()
+    folder = stage.dir / "checkpoints"
+    discard_incomplete(folder)
+    resume = complete_checkpoints(folder)
+    tokenizer = load_tokenizer(model_dir)
+    notes = check_trainable(tokenizer)
+    gathered = gather(config, corpus, data_dir)
+    relabelled = relabel(gathered.pairs)
+    tokenised = tokenise(tokenizer, relabelled.pairs, config.max_length, config.safety_margin)
+    dropped = [*gathered.dropped, *relabelled.dropped, *tokenised.dropped]
+    _require_pairs(config, tokenised, dropped)
+    write_jsonl(stage.dir / PAIRS, tokenised.pairs)
+    write_jsonl(stage.dir / REJECTED, dropped)
+    counts = _counts(gathered, relabelled, tokenised, dropped)
+    warnings = [*gathered.warnings, *notes, *_shown(counts, config, say)]
+    steps = num_steps(config, len(tokenised.rows))
+    if not resume or step_of(resume[-1]) < steps:  # else a kill came after the last step
+        _train(config, stage, model_dir, tokenizer, tokenised, steps, progress)
+    last = complete_checkpoints(folder)[-1]
+    shutil.copytree(last, stage.dir / "model", dirs_exist_ok=True)
+    for path in [stage.dir / "model", *complete_checkpoints(folder)]:
+        drop_training_state(path)
+    (stage.dir / REFERENCE).unlink(missing_ok=True)
+    outputs = [stage.dir / name for name in (PAIRS, REJECTED, METRICS, "model")]
+    stage.finish([*outputs, *complete_checkpoints(folder)], counts | {"steps": steps}, warnings)
+
+
+def gather(config: PreferenceConfig, corpus: Path, data_dir: Path | None) -> Gathered:
+    """The pairs of all configured sources, in their order.
+
+    Raises:
+        UsageError, DataError: as the sources.
+    """
+    samples = read_jsonl(corpus / "sft.jsonl", Sample)
+    found = Gathered()
+    for name in config.sources or sources_of(samples):
+        if name == "corpus":
+            found.add(corpus_pairs(corpus, samples, config.max_rejected_per_prompt))
+        elif name == "nano":
+            found.add(nano_pairs(samples))
+        else:
+            found.add(jade_pairs(config.allow_benchmarks, data_dir))
+    for file in config.files:
+        found.add(file_pairs(Path(file)))
+    return found
+
+
+def stage_inputs(config: PreferenceConfig, model_dir: Path, corpus: Path) -> list[Path]:
+    """What the stage reads, for its manifest and skip rule."""
+    judged = [path for pair in judged_files(corpus) for path in pair]
+    return [model_dir, corpus / "sft.jsonl", *judged, *(Path(file) for file in config.files)]
+
+
+def num_steps(config: PreferenceConfig, num_pairs: int) -> int:
+    """Optimizer steps of a run; the last batch of an epoch may be smaller."""
+    return max(1, int(-(-num_pairs // config.batch_size) * config.num_epochs))
+
+
+def _require_pairs(config: PreferenceConfig, tokenised: Tokenised, dropped: list[Dropped]) -> None:
+    if tokenised.rows:
+        return
+    told = ", ".join(f"{reason} {count}" for reason, count in reasons(dropped).items()) or "the sources are empty"
+    hints = {
+        "too_long": f"raise preference.max_length (now {config.max_length})",
+        "identical": "chosen and rejected must differ",
+        "no_wrong_answer": "the corpus holds no answer that its judge called harmful; build it with a judge that can "
+        "tell (--judge), or name other preference.sources or preference.files",
+    }
+    first = next(iter(reasons(dropped)), "")
+    raise DataError(f"There is no preference pair to train on ({told}); {hints.get(first, 'see preference.sources')}.")
+
+
+def _counts(gathered: Gathered, relabelled: Relabelled, done: Tokenised, dropped: list[Dropped]) -> dict[str, Any]:
+    by_source: dict[str, int] = {}
+    for pair in done.pairs:
+        by_source[pair.source] = by_source.get(pair.source, 0) + 1
+    return {
+        "in": len(gathered.pairs) + len(gathered.dropped),
+        "kept": len(done.pairs),
+        "dropped": reasons(dropped),
+        "flipped": relabelled.num_flipped,
+        "unsafe_rejected": sum(not pair.rejected.safe for pair in done.pairs),
+        "by_source": by_source,
+        "tokens": sum(
+            2 * len(row["prompt_ids"]) + len(row["chosen_ids"]) + len(row["rejected_ids"]) for row in done.rows
+        ),
+    }
+
+
+def _shown(counts: dict[str, Any], config: PreferenceConfig, say: Say) -> list[str]:
+    """Tell the user what the pairs are; what was left out for its length is also a warning."""
+    told = ", ".join(f"{reason} {count}" for reason, count in counts["dropped"].items()) or "none"
+    say(
+        f"preference: {counts['kept']} pairs ({counts['unsafe_rejected']} safe over unsafe, {counts['flipped']} flipped), "
+        f"{counts['tokens']} tokens; dropped: {told}"
+    )
+    num_long = counts["dropped"].get("too_long", 0)
+    if not num_long:
+        return []
+    note = f"{num_long} pairs are longer than preference.max_length = {config.max_length} tokens and were left out"
+    say(f"WARNING: {note}")
+    return [note]
+
+
+def _train(
+    config: PreferenceConfig,
+    stage: Stage,
+    model_dir: Path,
+    tokenizer: Any,
+    tokenised: Tokenised,
+    steps: int,
+    progress: Progress,
+) -> None:
+    from safekeel.train.checkpoints import StageCallback, complete_checkpoints, step_of
+    from safekeel.train.preference_trainer import open_trainer, with_reference
+    from safekeel.train.sft import drop_printer
+
+    resume = complete_checkpoints(stage.dir / "checkpoints")
+    rows = with_reference(tokenised.rows, read_json(stage.dir / REFERENCE))
+    trainer, reference = open_trainer(config, model_dir, tokenizer, rows, steps, stage.dir / "checkpoints")
+    atomic_write_json(stage.dir / REFERENCE, reference)
+    drop_printer(trainer)
+    resumed_step = step_of(resume[-1]) if resume else 0
+    trainer.add_callback(StageCallback(stage.dir / METRICS, STAGE, progress, resumed_step))
+    trainer.train(resume_from_checkpoint=str(resume[-1]) if resume else None)
