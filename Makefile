@@ -1,7 +1,7 @@
 # Tools come from .venv where there is one (runs/test.sh makes it), else from the active environment.
 BIN := $(if $(wildcard .venv/bin/python),.venv/bin/,)
 
-.PHONY: check test test-all bench bench-endpoint bench-judging bench-local bench-coverage bench-ablation
+.PHONY: check test test-all bench bench-endpoint bench-judging bench-local bench-coverage bench-ablation bench-corpus
 
 check: ## style and types
 	$(BIN)ruff check .
@@ -30,3 +30,6 @@ bench-coverage: ## coverage of the intervals by simulation (5 min)
 
 bench-ablation: ## the ablation of the README (15 min)
 	$(BIN)python benchmarks/ablation.py
+
+bench-corpus: ## a million prompts through the corpus steps, beside datatrove with DATATROVE=its python (10 min)
+	$(BIN)python benchmarks/corpus_speed.py $(if $(DATATROVE),--datatrove-python $(DATATROVE))

@@ -15,8 +15,8 @@ import csv
 import hashlib
 import io
 import json
-import re
 import random
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal

@@ -12,21 +12,19 @@ computed (alpha 0 or 1, a weight of 0, a tensor without change) the bytes are co
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import torch
 
 from safekeel.errors import DataError, UsageError, shown
 from safekeel.train.adapter import Adapter
+from safekeel.train.matching import EMBEDDINGS, HEAD, matched
 from safekeel.train.shards import FLOATS, Checkpoint
 
 BLOCK = 1 << 20
 """Numbers at a time: 4 MiB in float32, where `benchmarks/merge_speed.py` was fastest; smaller ones cost calls."""
 TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-SAME = ("model_type", "num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act", "rms_norm_eps")
-"""What shapes do not show and both sides must agree on, where both say it."""
-HEAD, EMBEDDINGS = "lm_head.weight", ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 
 
 class Mix(Protocol):
@@ -221,17 +219,17 @@ class Steps:
         return [self.layout, *(found for _, change, _ in self._changes for found in change.checkpoints())]
 
 
-def blocks_of(mix: Mix, name: str, dtype: str | None, scratch: Scratch) -> Iterator[memoryview]:
+def blocks_of(mix: Mix, name: str, kept: str, scratch: Scratch) -> Iterator[memoryview]:
     """The bytes of one tensor of the new model, block after block; each is valid until the next.
 
     Args:
-        dtype: how floats are stored; None = as in the layout.
+        kept: the safetensors type to store it as; one of `FLOATS` where the layout has a float.
 
     Raises:
         DataError: a result that is no number, or too large for its type.
     """
     info = mix.layout.tensors[name]
-    source, kept = mix.verbatim(name), dtype if dtype and info.dtype in FLOATS else info.dtype
+    source = mix.verbatim(name)
     if source is not None and source[0].tensors[source[1]].dtype == kept:
         for first in range(0, info.num_bytes, BLOCK * 4):
             raw = scratch.raw(0, min(BLOCK * 4, info.num_bytes - first))
@@ -239,7 +237,7 @@ def blocks_of(mix: Mix, name: str, dtype: str | None, scratch: Scratch) -> Itera
             yield raw
         return
     columns = info.shape[-1] if len(info.shape) == 2 else 1
-    step = max(1, BLOCK // max(1, columns)) * columns
+    step = max(1, BLOCK // max(1, columns)) * max(1, columns)
     for first in range(0, info.num_elements, step):
         count = min(step, info.num_elements - first)
         if source is not None:
@@ -257,84 +255,6 @@ def check_alpha(alpha: float) -> float:
     if not 0 <= alpha <= 1:
         raise UsageError(f"alpha {alpha}: expected a number from 0 (the base) to 1 (the tuned model).")
     return alpha
-
-
-def matched(layout: Checkpoint, other: Checkpoint) -> dict[str, str]:
-    """The other model's name of every tensor of `layout`: the same, or that of the embedding a missing head is tied to.
-
-    Raises:
-        DataError: another architecture, quantised weights, or tensors on one side only or of different shapes.
-    """
-    _same_kind(layout, other)
-    names = {name: name if name in other.tensors else _tied_to(other, name) for name in layout.tensors}
-    lacking = [name for name, theirs in names.items() if theirs is None]
-    more = [name for name in other.tensors if name not in layout.tensors and not _is_tied_head(name, other)]
-    if lacking or more:
-        told = [f"{len(x)} only in {y.folder} (such as {x[0]!r})" for x, y in ((lacking, layout), (more, other)) if x]
-        raise DataError(
-            f"{layout.folder} and {other.folder} do not have the same tensors: {', '.join(told)}. Expected two "
-            "checkpoints of one model."
-        )
-    found = {name: theirs for name, theirs in names.items() if theirs is not None}
-    for name, theirs in found.items():
-        ours, yours = layout.tensors[name], other.tensors[theirs]
-        if ours.shape != yours.shape:
-            raise DataError(
-                f"{name!r} has the shape {list(ours.shape)} in {layout.folder} and {list(yours.shape)} in "
-                f"{other.folder}; expected the same (was the vocabulary changed? resize the embeddings of one first)."
-            )
-        if (ours.dtype in FLOATS) != (yours.dtype in FLOATS) or (ours.dtype not in FLOATS and not _equal(
-            layout, name, other, theirs
-        )):  # fmt: skip
-            raise DataError(
-                f"{name!r} is {ours.dtype} in {layout.folder} and {yours.dtype} in {other.folder} and differs: only "
-                f"{', '.join(FLOATS)} can be averaged. Dequantise the models first."
-            )
-    return found
-
-
-def _same_kind(layout: Checkpoint, other: Checkpoint) -> None:
-    for side in (layout, other):
-        if side.config.get("quantization_config"):
-            raise DataError(f"{side.folder} is quantised; expected plain weights. Dequantise it first (to bfloat16).")
-    pairs = [(key, layout.config.get(key), other.config.get(key)) for key in SAME]
-    pairs.append(("rope_theta", _rope_theta(layout.config), _rope_theta(other.config)))
-    for key, ours, theirs in pairs:
-        if ours is not None and theirs is not None and ours != theirs:
-            raise DataError(
-                f"{key} is {shown(ours)} in {layout.folder} and {shown(theirs)} in {other.folder}; expected two "
-                "checkpoints of one model."
-            )
-
-
-def _rope_theta(config: Mapping[str, Any]) -> Any:
-    """Older configurations have it at the top, transformers 5 in `rope_parameters`."""
-    nested = config.get("rope_parameters")
-    return config.get("rope_theta") or (nested.get("rope_theta") if isinstance(nested, dict) else None)
-
-
-def _tied_to(model: Checkpoint, name: str) -> str | None:
-    """A model stored without a head reads its embedding backwards."""
-    found = [each for each in model.tensors if each.endswith(EMBEDDINGS)]
-    return found[0] if name == HEAD and len(found) == 1 else None
-
-
-def _is_tied_head(name: str, model: Checkpoint) -> bool:
-    return name == HEAD and bool(model.config.get("tie_word_embeddings")) and _tied_to(model, name) is not None
-
-
-def _equal(left: Checkpoint, name: str, right: Checkpoint, theirs: str) -> bool:
-    ours, yours = left.tensors[name], right.tensors[theirs]
-    if ours.dtype != yours.dtype:
-        return False
-    buffers = bytearray(min(BLOCK, ours.num_bytes)), bytearray(min(BLOCK, ours.num_bytes))
-    for first in range(0, ours.num_bytes, BLOCK):
-        views = [memoryview(buffer)[: ours.num_bytes - first] for buffer in buffers]
-        left.read(name, first, views[0])
-        right.read(theirs, first, views[1])
-        if views[0] != views[1]:
-            return False
-    return True
 
 
 def _work(*dtypes: str) -> torch.dtype:

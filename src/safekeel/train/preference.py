@@ -180,8 +180,8 @@ def _shown(counts: dict[str, Any], config: PreferenceConfig, say: Say) -> list[s
     """Tell the user what the pairs are; what was left out for its length is also a warning."""
     told = ", ".join(f"{reason} {count}" for reason, count in counts["dropped"].items()) or "none"
     say(
-        f"preference: {counts['kept']} pairs ({counts['unsafe_rejected']} safe over unsafe, {counts['flipped']} flipped), "
-        f"{counts['tokens']} tokens; dropped: {told}"
+        f"preference: {counts['kept']} pairs ({counts['unsafe_rejected']} safe over unsafe, {counts['flipped']} "
+        f"flipped), {counts['tokens']} tokens; dropped: {told}"
     )
     num_long = counts["dropped"].get("too_long", 0)
     if not num_long:

@@ -1,7 +1,8 @@
 """TRL's DPOTrainer on our own token ids, with SafeDPO's margin and a supervised share.
 
     loss = mean over pairs of −log σ(β·h − m)  +  w · mean over chosen tokens of −log π
-    h = (log π(chosen) − log π_ref(chosen)) − (log π(rejected) − log π_ref(rejected)),  m = Δ where only rejected is unsafe
+    h = (log π(chosen) − log π_ref(chosen)) − (log π(rejected) − log π_ref(rejected))
+    m = Δ where only the rejected side is unsafe, else 0
 
 First part: SafeDPO (arXiv 2505.20065, §3); with m = 0 it is DPO (2305.18290, equation 7). Second part: the likelihood
 of the chosen text, which DPO alone lets fall (2404.19733 §2; TRL's `loss_type=["sigmoid", "sft"]`, with which this loss
@@ -71,7 +72,8 @@ class SafeDpoTrainer(DPOTrainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        self._signature_columns += [name for name in _OWN_COLUMNS if name not in self._signature_columns]
+        names: list[str] = self._signature_columns  # type: ignore[assignment]  # transformers says None, TRL fills it
+        names += [name for name in _OWN_COLUMNS if name not in names]
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         """Of a resumed run they are read from the stage's folder instead."""
@@ -148,7 +150,7 @@ class SafeDpoTrainer(DPOTrainer):
             "kl/chosen": chosen_ratio / chosen_tokens,
             "kl/rejected": -rejected_ratio / rejected_tokens,
         }
-        mode = "train" if self.model.training else "eval"
+        mode = "train" if losses.requires_grad else "eval"
         for name, values in figures.items():
             self._metrics[mode][name].append(self.accelerator.gather(values.detach()).mean().item())
         tokens = self.accelerator.gather(inputs["attention_mask"].sum()).sum().item()
@@ -167,8 +169,8 @@ def open_trainer(
     micro = min(config.micro_batch_size, config.batch_size)
     if config.batch_size % micro:
         raise UsageError(
-            f"preference.batch_size {config.batch_size} is no multiple of preference.micro_batch_size {micro}; choose a "
-            "divisor."
+            f"preference.batch_size {config.batch_size} is no multiple of preference.micro_batch_size {micro}; "
+            "choose a divisor."
         )
     on_cpu = not torch.accelerator.is_available()
     args = DPOConfig(
@@ -204,7 +206,8 @@ def open_trainer(
             processing_class=tokenizer,
             sft_weight=config.sft_weight,
         )
-    return trainer, {name: list(trainer.train_dataset[name]) for name in REFERENCE_COLUMNS}
+    dataset: Any = trainer.train_dataset
+    return trainer, {name: list(dataset[name]) for name in REFERENCE_COLUMNS}
 
 
 def with_reference(rows: list[dict[str, Any]], reference: Any) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Checkpoints as named tensors on disk: read block by block and written shard by shard, in constant memory.
+"""Checkpoints as named tensors on disk: read block by block, in constant memory (`shard_writer.py` writes them).
 
 A safetensors file is an 8-byte little-endian header length, a JSON header `{name: {dtype, shape, data_offsets}}` padded
 with spaces, and the tensors' bytes (format description of huggingface/safetensors). Everything a header can be wrong
@@ -7,19 +7,16 @@ about is checked when a checkpoint is opened, before anything is computed.
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
 import struct
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from safekeel.errors import DataError, shown
-from safekeel.files import atomic_write_json
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -31,8 +28,6 @@ ITEM_BYTES = {
 FLOATS = ("F64", "F32", "F16", "BF16")
 """What can be averaged. 8-bit floats carry scales in tensors of their own: an average of them means nothing."""
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
-_ALIGNMENT = 8
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class TensorInfo(NamedTuple):
@@ -72,7 +67,9 @@ class Checkpoint:
         for file in _weight_files(folder):
             found = read_header(file)
             if twice := found.keys() & tensors.keys():
-                raise DataError(f"{file} repeats the tensor {min(twice)!r} of another shard; download or save it again.")
+                raise DataError(
+                    f"{file} repeats the tensor {min(twice)!r} of another shard; download or save it again."
+                )
             tensors |= found
         _check_index(folder, tensors)
         return cls(folder, tensors, config)
@@ -102,7 +99,9 @@ class Checkpoint:
             try:
                 got = os.preadv(self._open[info.file], [into[done:]], info.start + first + done)
             except OSError as error:
-                raise DataError(f"{info.file} cannot be read at {name!r} ({error.strerror}); check the disk.") from error
+                raise DataError(
+                    f"{info.file} cannot be read at {name!r} ({error.strerror}); check the disk."
+                ) from error
             if not got:
                 raise DataError(f"{info.file} ends within {name!r}: it was changed while it was read. Start again.")
             done += got
@@ -149,8 +148,9 @@ def _infos(file: Path, header: dict[str, Any], data: int, size: int) -> dict[str
         end = 0
         for first, last, name, entry in rows:
             info = TensorInfo(file, entry["dtype"], tuple(map(int, entry["shape"])), data + first, last - first)
-            expected = ITEM_BYTES.get(info.dtype, 0) * info.num_elements
-            if first != end or last < first or (info.dtype in ITEM_BYTES and info.num_bytes != expected):
+            if info.dtype not in ITEM_BYTES:
+                raise _damaged(file, f"{name!r} has the type {info.dtype!r}; known: {', '.join(ITEM_BYTES)}")
+            if first != end or info.num_bytes != ITEM_BYTES[info.dtype] * info.num_elements:
                 raise _damaged(file, f"{name!r} of shape {list(info.shape)} {info.dtype} has bytes {first} to {last}")
             found[name], end = info, last
     except (KeyError, TypeError, ValueError) as error:
@@ -158,80 +158,6 @@ def _infos(file: Path, header: dict[str, Any], data: int, size: int) -> dict[str
     if data + end != size:
         raise _damaged(file, f"its header describes {data + end} bytes, the file has {size}")
     return found
-
-
-class ShardWriter:
-    """One safetensors file, tensor after tensor in the order of its header.
-
-    Args:
-        tensors: name -> (dtype, shape), in the order in which their bytes will come.
-    """
-
-    def __init__(self, file: Path, tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
-        header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-        end = 0
-        for name, (dtype, shape) in tensors.items():
-            first, end = end, end + ITEM_BYTES[dtype] * math.prod(shape)
-            header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [first, end]}
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        text += b" " * (-len(text) % _ALIGNMENT)
-        self.file, self.num_bytes, self.written = file, end, 0
-        with no_space(file):
-            self._stream = file.open("wb", buffering=0)
-            self._write(struct.pack("<Q", len(text)) + text)
-
-    def add(self, block: memoryview) -> None:
-        """Append bytes.
-
-        Raises:
-            DataError: the disk is full.
-        """
-        with no_space(self.file):
-            self._write(block)
-        self.written += len(block)
-
-    def close(self) -> None:
-        """Flush to the disk.
-
-        Raises:
-            DataError: the disk is full.
-        """
-        if self.written != self.num_bytes:
-            raise RuntimeError(f"{self.file}: {self.written} bytes were written, the header has {self.num_bytes}")
-        with no_space(self.file):
-            os.fsync(self._stream.fileno())
-            self._stream.close()
-
-    def _write(self, block: bytes | memoryview) -> None:
-        done, view = 0, memoryview(block)
-        while done < len(view):
-            done += self._stream.write(view[done:]) or 0
-
-
-@contextmanager
-def no_space(path: Path) -> Iterator[None]:
-    """Turn a full disk (or quota, or file size limit) into a sentence.
-
-    Raises:
-        DataError: the block ran out of room.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _NO_SPACE:
-            raise
-        raise DataError(
-            f"{path} cannot be written: {error.strerror}. Nothing of the model was kept; free some room, or name a "
-            "folder on another disk with --out."
-        ) from error
-
-
-def write_index(folder: Path, files: Mapping[str, str], num_bytes: int) -> None:
-    """`model.safetensors.index.json` of a sharded model. `files`: tensor name -> file name."""
-    with no_space(folder):
-        atomic_write_json(
-            folder / INDEX, {"metadata": {"total_size": num_bytes}, "weight_map": dict(sorted(files.items()))}
-        )
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """The model with its loss, so that one module is sharded and the logits of a whole row never exist.
 
-Logits of a 16k row over Qwen's 151,936 words are 9.3 GiB in float32, and cross-entropy holds them three times over: more
-than all the layers' activations. Here they are made for `PIECE` labelled positions at a time and made again in the
+Logits of a 16k row over Qwen's 151,936 words are 9.3 GiB in float32, and cross-entropy holds them three times over:
+more than all the layers' inputs. Here they are made for `PIECE` labelled positions at a time and made again in the
 backward pass (as Liger-Kernel and TRL's own loss do, in other cuts).
 """
 
@@ -43,15 +43,11 @@ class ModelWithLoss(nn.Module):
         ).last_hidden_state
         shifted = labels[:, 1:]
         learned = shifted != IGNORED
-        return self.summed(hidden[:, :-1][learned], shifted[learned])
-
-    def summed(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Loss of [n, hidden] states against [n] targets, a piece at a time; 0 (with a gradient) where n is 0."""
-        total = hidden.new_zeros((), dtype=torch.float32) + 0.0 * hidden.sum().float()
-        for start in range(0, hidden.shape[0], self.piece):
-            part = slice(start, start + self.piece)
-            total = total + checkpoint(self._piece, hidden[part], targets[part], use_reentrant=False)
-        return total
+        if not learned.any():  # padding of a process that has less to do: every process must run the same collectives
+            return 0.0 * self._piece(hidden[:, 0], input_ids[:, 0])
+        states, targets = hidden[:, :-1][learned], shifted[learned]
+        pieces = zip(states.split(self.piece), targets.split(self.piece), strict=True)
+        return torch.stack([checkpoint(self._piece, *piece, use_reentrant=False) for piece in pieces]).sum()
 
     def _piece(self, hidden: Tensor, targets: Tensor) -> Tensor:
         logits = self.model.get_output_embeddings()(hidden).float()

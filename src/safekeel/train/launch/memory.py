@@ -22,7 +22,7 @@ LOSS_PIECE = 1024  # positions whose logits `loss.py` makes at a time, for all w
 Activations = Literal["keep", "recompute", "offload"]
 """Keep all that the backward pass needs, compute each layer again, or also keep the layers' inputs on the host."""
 Head = Literal["pieces", "columns", "whole"]
-"""How the loss is computed: `loss.py`, TRL's trainers, or logits of the whole row at once (a plain `model(labels=…)`)."""
+"""How the loss is computed: as in `loss.py`, as in TRL's trainers, or from the logits of whole rows."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,19 @@ class Memory:
     optimizer: int
     reference: int
     activations: int
+    """Kept from the forward pass until the backward pass of the layer."""
+    recomputed: int
+    """One layer computed again; 0 where everything is kept."""
     logits: int
     cache: int
     """Keys and values while generating, when activations, logits and gradients do not exist."""
 
     @property
     def total(self) -> int:
+        """Bytes at the worst moment: logits are gone before the first layer is computed again, and nothing of the
+        backward pass exists while completions are generated."""
         held = self.weights + self.working + self.optimizer + self.reference
-        return held + max(self.gradients + self.activations + self.logits, self.cache)
+        return held + max(self.gradients + self.activations + max(self.logits, self.recomputed), self.cache)
 
     def parts(self) -> dict[str, int]:
         """The parts by name, in the order of a table."""
@@ -84,6 +89,7 @@ def estimate(shape: Shape, work: Work) -> Memory:
         optimizer=ADAM_BYTES * work.trained // work.shards,
         reference=work.value_bytes * shape.params // work.shards if work.reference else 0,
         activations=activation_bytes(shape, work),
+        recomputed=0 if work.activations == "keep" else _layer_bytes(shape, work),
         logits=logit_bytes(shape, work),
         cache=2 * work.value_bytes * shape.layers * shape.kv_width * work.generated_rows * work.length,
     )
@@ -106,15 +112,24 @@ def layer_bytes_per_token(shape: Shape, value_bytes: int) -> int:
 
 def activation_bytes(shape: Shape, work: Work) -> int:
     """Everything kept for the backward pass, and the attention mask of packed rows."""
-    tokens = work.rows * work.length
-    one_layer = tokens * layer_bytes_per_token(shape, work.value_bytes)
-    inputs = tokens * shape.hidden * work.value_bytes
+    inputs = work.rows * work.length * shape.hidden * work.value_bytes
     mask = work.rows * work.length**2 if work.packed else 0  # one byte per pair of positions
-    if work.activations == "keep":
-        return shape.layers * one_layer + mask
-    if work.activations == "recompute":
-        return shape.layers * inputs + one_layer + mask
-    return 2 * inputs + one_layer + mask  # the next layer's input is fetched while this one is at work
+    kept = {
+        "keep": shape.layers * _layer_bytes(shape, work),
+        "recompute": shape.layers * inputs,
+        "offload": 2 * inputs,  # the next layer's input is fetched while this one is at work
+    }
+    return kept[work.activations] + mask
+
+
+def host_bytes(shape: Shape, work: Work) -> int:
+    """What offload keeps in host memory for one device."""
+    inputs = work.rows * work.length * shape.hidden * work.value_bytes
+    return shape.layers * inputs if work.activations == "offload" else 0
+
+
+def _layer_bytes(shape: Shape, work: Work) -> int:
+    return work.rows * work.length * layer_bytes_per_token(shape, work.value_bytes)
 
 
 def logit_bytes(shape: Shape, work: Work) -> int:

@@ -27,7 +27,7 @@ def save_activations(layers: nn.ModuleList, how: Activations, pin_memory: bool) 
     if how == "keep":
         return
     for layer in layers:
-        layer.forward = _Saved(layer.forward, how == "offload", pin_memory)  # type: ignore[method-assign]
+        layer.forward = _Saved(layer.forward, how == "offload", pin_memory)
 
 
 class _Saved:
