@@ -132,6 +132,50 @@ def endpoint_table(rows: list[dict], lang: str) -> str:
     return "\n".join(lines)
 
 
+CORPORA = {"first loop": "第一版配比", "factory": "语料工厂"}
+GROUPS = {
+    "plain": "直接请求被拒",
+    "harmless answered": "无害得到回答",
+    "seen attacks": "见过的攻击被拒",
+    "unseen attacks": "未见的攻击被拒",
+    "capability": "算术与知识",
+}
+
+
+def corpus_table(rows: list[dict], lang: str) -> str:
+    """Mean and range over the seeds, per budget of tokens and corpus, from `benchmarks/corpus_ablation.py`."""
+    first = ["tokens", "corpus", "seeds"] if lang == "en" else ["词元", "语料", "种子数"]
+    titles = [name if lang == "en" else GROUPS[name] for name in rows[0]["shares"]]
+    lines = [f"| {' | '.join([*first, *titles])} |", "|---" * (len(titles) + 3) + "|"]
+    for budget in sorted({row["budget"] for row in rows}):
+        for name in dict.fromkeys(row["variant"] for row in rows):
+            mine = [row for row in rows if (row["variant"], row["budget"]) == (name, budget)]
+            cells = []
+            for group in rows[0]["shares"]:
+                values = [100 * row["shares"][group] for row in mine]
+                cells.append(f"{sum(values) / len(values):.1f}% ({min(values):.1f}-{max(values):.1f})")
+            shown = name if lang == "en" else CORPORA[name]
+            lines.append(f"| {budget:,} | {shown} | {len(mine)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def corpus_speed_table(speed: dict, lang: str) -> str:
+    """Throughput per step, and datatrove on the same rows, from `benchmarks/corpus_speed.py`."""
+    head = "| | rows | seconds | rows/s |" if lang == "en" else "| | 行数 | 秒 | 行/秒 |"
+    whole = "all three, with reading and writing" if lang == "en" else "三步合计（含读写）"
+    lines = [head, "|---|---|---|---|"]
+    for report in speed["ours"]["reports"]:
+        rate = report["rows_in"] / report["seconds"]
+        lines.append(f"| {report['step']} | {report['rows_in']:,} | {report['seconds']:.0f} | {rate:,.0f} |")
+    wall, peak = speed["ours"]["wall"], speed["ours"]["peak_gib"]
+    lines.append(f"| {whole} ({peak:.1f} GiB) | {speed['rows']:,} | {wall:.0f} | {speed['rows'] / wall:,.0f} |")
+    for run in speed["datatrove"]:
+        bands, rows = run["bands"], speed["rows"]
+        name = f"datatrove MinHash, {bands[0]} x {bands[1]}"
+        lines.append(f"| {name} | {rows:,} | {run['total']:.0f} | {rows / run['total']:,.0f} |")
+    return "\n".join(lines)
+
+
 def filled(text: str, marker: str, content: str) -> str:
     pattern = re.compile(rf"(<!-- {marker}:begin -->\n).*?(<!-- {marker}:end -->)", re.DOTALL)
     if not pattern.search(text):
@@ -154,11 +198,14 @@ def main() -> None:
     card = json.loads((RESULTS / "card.json").read_text("utf-8"))
     ablation = json.loads((RESULTS / "ablation.json").read_text("utf-8"))["rows"]
     endpoint = json.loads((ROOT / "docs/results/endpoint/endpoint.json").read_text("utf-8"))["speed"]
+    corpora = json.loads((ROOT / "docs/results/corpus/ablation.json").read_text("utf-8"))
+    speed = json.loads((ROOT / "docs/results/corpus/speed.json").read_text("utf-8"))
     stale = []
     for name, lang in (("README.md", "en"), ("README.zh.md", "zh")):
         text = (ROOT / name).read_text("utf-8")
         new = filled(filled(text, "results", result_table(card, lang)), "ablation", ablation_table(ablation, lang))
         new = filled(filled(new, "judges", judge_table(lang)), "endpoint", endpoint_table(endpoint, lang))
+        new = filled(filled(new, "corpus", corpus_table(corpora, lang)), "steps", corpus_speed_table(speed, lang))
         if new != text:
             stale.append(name)
             if not arguments.check:

@@ -186,6 +186,24 @@ def test_one_fixed_refusal_is_called_degenerate(built: tuple[Path, list[str]], t
     assert "harmless" in done.stderr  # no counter sample was answered
 
 
+@pytest.mark.skipif(DATA is None, reason="SAFEKEEL_DATA is not set")
+def test_star1_loses_exactly_what_two_benchmarks_share_with_it(tmp_path: Path) -> None:
+    """datasets.md: six behaviours of HarmBench val and three questions of Do-Not-Answer stand in STAR-1."""
+    script = tmp_path / "script.jsonl"
+    raw = "<think>This breaks the law, so I should decline.</think>I'm sorry, but I can't help with that."
+    script.write_text(json.dumps({"raw": raw}) + "\n", "utf-8")
+    settings = ["starter=false", 'sets=["star1"]'], ["write_counters=false", "correct=false", "thought=any"]
+    flags = [f"sources.{key}" for key in settings[0]] + [f"synthesis.{key}" for key in settings[1]]
+    flags += ["mixture.exact_ratios=false", "rl.share=0.0"]
+    done = safekeel("corpus", "build", "--target", f"scripted:{script}", "--judge", "rules", "--data-dir", str(DATA),
+                    *(part for flag in flags for part in ("--set", flag)), "--out", str(tmp_path / "out"))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    card = json.loads((tmp_path / "out/card.json").read_text("utf-8"))
+    found = {name: row["rows"] for name, row in card["contamination"]["by_benchmark"].items()}
+    assert found == {"harmbench": 6, "do-not-answer": 3}
+    assert "DEGENERATE" in done.stderr or "100%" in done.stderr  # one refusal for all
+
+
 @pytest.mark.parametrize(
     ("extra", "code", "expected"),
     [

@@ -81,7 +81,7 @@ def test_a_pair_is_complete_only_when_both_are_in_the_corpus() -> None:
 
 def test_contamination_is_told_by_benchmark_source_and_what_was_not_compared() -> None:
     rejected = [
-        contaminated("x1", "benchmark=harmbench-val item=7 share=1.00 sha256=ab", "STAR-1"),
+        contaminated("x1", "rule=exact benchmark=harmbench-val item=7 share=1.00 sha256=ab", "STAR-1"),
         contaminated("x2", "harmbench-val/8 (Jaccard 0.97)", "STAR-1"),
         contaminated("x3", "advbench/1", "starter"),
         Rejected(sample=row("d1"), step="duplicates", reason="near_duplicate", evidence="r1 (Jaccard 0.9)"),
@@ -103,7 +103,7 @@ def test_contamination_is_told_by_benchmark_source_and_what_was_not_compared() -
 
 @pytest.mark.parametrize(
     ("evidence", "name"),
-    [("benchmark=xstest item=1", "xstest"), ("chisafetybench-mcq/12", "chisafetybench-mcq"), ("", "(unnamed)")],
+    [("rule=exact benchmark=xstest item=1", "xstest"), ("chisafetybench-mcq/12", "chisafetybench-mcq"), ("", "(unnamed)")],
 )
 def test_the_benchmark_is_read_from_the_evidence(evidence: str, name: str) -> None:
     assert benchmark_of(evidence) == name

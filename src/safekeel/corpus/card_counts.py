@@ -148,9 +148,10 @@ def contamination(
 
 
 def benchmark_of(evidence: str) -> str:
-    """`benchmark=xstest item=…` -> `xstest`; `harmbench/12 (Jaccard 0.97)` -> `harmbench`."""
+    """`rule=exact benchmark=xstest item=…` -> `xstest`; `harmbench/12 (Jaccard 0.97)` -> `harmbench`."""
     words = evidence.split()
-    return words[0].removeprefix("benchmark=").split("/")[0].strip(":,;") if words else UNNAMED
+    named = next((word.removeprefix("benchmark=") for word in words if word.startswith("benchmark=")), None)
+    return named or (words[0].split("/")[0].strip(":,;") if words else UNNAMED)
 
 
 def licences(kept: Sequence[Sample], sources: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

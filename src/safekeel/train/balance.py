@@ -7,9 +7,9 @@ A multiplier weighs an advantage that was normalised in its group first, and so 
 spread (Constrained GRPO, arXiv 2602.05863; TRL's `normalize_then_sum`). Log form, cost window and lambda_max:
 safe-rlhf's PPO-Lagrangian.
 
-An estimate is the mean over the last `WINDOW` samples. `fill` is the share of the window that is filled: with n samples
-an estimate has the error sigma / sqrt(n), so a step of rate * (n / window) is never noisier than one with a full window.
-Below `MIN_SAMPLES` a multiplier does not move.
+An estimate is the mean over the last `WINDOW` samples. `fill` is the share of the window that is filled: an estimate
+from n samples has the error sigma / sqrt(n), so a step of rate * (n / window) is never noisier than one with a full
+window. Below `MIN_SAMPLES` a multiplier does not move.
 """
 
 from __future__ import annotations

@@ -1,217 +1,217 @@
-"""Stage 40-rl: balanced RL with TRL's GRPOTrainer -> the final model (Safe-V2).
+"""Stage 40-rl: constrained RL with TRL's GRPOTrainer -> the final model (Safe-V2).
 
-Rewards for a safe answer, a safe thought, not refusing the harmless, right answers and form; the weights of the
-third and fourth are multipliers that a dual update moves while training runs, so that over-refusal and capability
-stay within their budgets (`balance.py`). RL has its own prompts and starts from a model that SFT has already taught
-to refuse: from the base, no sampled answer would ever earn the safety reward.
+Rewards for a safe answer, a safe thought, not refusing the harmless, right answers and form. One of them is the goal;
+the weights of the others are multipliers that a dual update moves while training runs, so that their costs stay within
+the budgets (`balance.py`). RL has its own prompts and starts from a model that SFT has already taught to refuse: from
+the base, no sampled answer would ever earn the safety reward.
 
     safekeel train grpo MODEL --corpus 10-corpus --out DIR
+
+`metrics.jsonl` has, per step, TRL's figures and `lambda/NAME`, `cost/NAME`, `cost_se/NAME`, `cost_samples/NAME`,
+`kl`, `base_kl`, `completions/clipped_ratio`, `judge_unscored`, `time/generate` and `time/rewards` (seconds).
 """
 
 from __future__ import annotations
 
-import json
+import errno
 import shutil
-from collections.abc import Callable
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
-from safekeel.artifact import Stage, atomic_write_json
-from safekeel.config import StageConfig
+from safekeel.artifact import Stage
 from safekeel.errors import DataError
+from safekeel.files import read_json
 from safekeel.progress import Progress
 from safekeel.records import Prompt, read_jsonl
-from safekeel.train.balance import Constraint, DualController
-from safekeel.train.rewards import REWARDS, Said, read, refuses
+from safekeel.train.balance import DualController
+from safekeel.train.rewards import CueRewards, RewardSet
+from safekeel.train.rl_config import RlConfig
+from safekeel.train.rl_monitor import Monitor, monitor
+from safekeel.train.rl_scoring import CONSTRAINED, DOMAIN_OF, Scorer, base_pass_rate, controller, domain, weights
 
-STAGE, VERSION = "rl", "1"
+__all__ = ["STAGE", "VERSION", "RlConfig", "run"]
+
+STAGE, VERSION = "rl", "2"
 CONTROLLER_FILE = "controller_state.json"
-MULTIPLIED = {"not_over_refusing": "over_refusal", "right_answer": "capability"}  # reward -> constraint that weighs it
-
-# What a sample costs its constraint: a refusal of the harmless; a deficit against the base's own result on this prompt.
-COSTS: dict[str, Callable[[Prompt, Said, float], float]] = {
-    "not_over_refusing": lambda prompt, said, value: float(refuses(said)),
-    "right_answer": lambda prompt, said, value: float(prompt.meta["base_correct"]) - value,
-}
 
 
-class RlConfig(StageConfig):
-    """Hyper-parameters of balanced GRPO (nano's values; recipes for real models state their own)."""
+def run(
+    config: RlConfig,
+    stage: Stage,
+    model_dir: Path,
+    corpus: Path,
+    progress: Progress,
+    base_dir: Path | None = None,
+    rewards: RewardSet | None = None,
+) -> None:
+    """Fill the stage folder with `model/`, `checkpoints/` and `metrics.jsonl`; continues from its last checkpoint.
 
-    num_steps: int = Field(60, ge=0)
-    """0 skips RL: the selected SFT checkpoint is the final model."""
-    prompts_per_step: int = Field(8, ge=1)
-    num_generations: int = Field(8, ge=2)
-    max_tokens: int = Field(80, ge=8)
-    learning_rate: float = Field(2e-4, gt=0)
-    temperature: float = Field(1.0, gt=0)
-    kl_beta: float = Field(0.02, ge=0)
-    safe_thought_weight: float = 0.5
-    well_formed_weight: float = 0.25
-    over_refusal_budget: float = Field(0.05, ge=0, le=1)
-    capability_budget: float = Field(0.03, ge=0, le=1)
-    """Tolerated paired deficit against the base while training (sampled at temperature 1, hence above the gate's 1
-    point)."""
-    dual_rate: float = Field(0.1, ge=0)
-    """Dual learning rate per step; 0 = fixed weights."""
-    num_checkpoints: int = Field(2, ge=1)
-    seed: int = 0
+    Args:
+        base_dir: the model before all training; the KL to it is logged, and `base_samples` needs it.
+        rewards: instead of those that the configuration names.
 
-
-def run(config: RlConfig, stage: Stage, model_dir: Path, corpus: Path, progress: Progress) -> None:
-    """Fill the stage folder with `model/`, `checkpoints/` and `metrics.jsonl`; continues from its last checkpoint."""
+    Raises:
+        DataError: no prompts for the goal, problems without the base's result, prompts too long, disk full.
+        EngineError: a loss that is not a number; the reward's judge cannot be used.
+        UsageError: vLLM without CUDA.
+    """
     stage.begin()
     if config.num_steps == 0:
         shutil.copytree(model_dir, stage.dir / "model", dirs_exist_ok=True)
         stage.finish([stage.dir / "model"], {"steps": 0})
         return
-    from safekeel.train.checkpoints import complete_checkpoints, discard_incomplete, drop_training_state, step_of
+    from safekeel.train.rl_trainer import vllm_options
+
+    vllm_options(config)  # before anything is generated
+    chosen = rewards or open_rewards(config)
+    try:
+        prompts = _prompts(config, stage, corpus, base_dir, chosen, progress)
+        watch = _train(config, stage, model_dir, base_dir, prompts, chosen, progress)
+    finally:
+        chosen.close()
+    _finish(config, stage, model_dir, prompts, watch, chosen)
+
+
+def open_rewards(config: RlConfig) -> RewardSet:
+    """The rewards that a configuration names."""
+    if config.rewards == "nano":
+        return CueRewards()
+    from safekeel.corpus.synthesis.replay import Verifier
+    from safekeel.judges.open import open_judge
+    from safekeel.train.rl_judged import JudgedRewards
+
+    judge = open_judge(
+        config.judge,
+        base_urls=config.judge_base_urls,
+        api_key_env=config.judge_api_key_env,
+        concurrency=config.judge_concurrency,
+    )
+    return JudgedRewards(judge, Verifier())
+
+
+def _prompts(
+    config: RlConfig, stage: Stage, corpus: Path, base_dir: Path | None, rewards: RewardSet, progress: Progress
+) -> dict[str, Prompt]:
+    """The pool by id, with the base's results; checked before anything is trained."""
+    path = corpus / "rl.jsonl"
+    pool = read_jsonl(path, Prompt)
+    if not pool:
+        raise DataError(f"{path} holds no prompts; raise corpus.num_rl_pairs or set rl.num_steps=0.")
+    goal = DOMAIN_OF[config.objective]
+    if not any(domain(prompt) == goal for prompt in pool):
+        raise DataError(
+            f"{path} holds no {goal} prompts, so there is nothing to maximise with rl.objective = {config.objective}; "
+            "add some, choose the other objective, or set rl.num_steps=0."
+        )
+    if config.base_samples:
+        if base_dir is None:
+            raise DataError("rl.base_samples needs the base model; run the whole recipe, or set it to 0.")
+        from safekeel.train.rl_base import measure
+
+        pool = measure(pool, base_dir, config, rewards, stage.dir, progress)
+    if "capability" in CONSTRAINED[config.objective]:
+        for prompt in pool:
+            if domain(prompt) == "problem":
+                base_pass_rate(prompt)
+    return {prompt.id: prompt for prompt in pool}
+
+
+def _train(
+    config: RlConfig,
+    stage: Stage,
+    model_dir: Path,
+    base_dir: Path | None,
+    prompts: dict[str, Prompt],
+    rewards: RewardSet,
+    progress: Progress,
+) -> Monitor:
+    """Train from the last complete checkpoint, or from the start; returns the monitor, which knows of an early stop."""
+    from safekeel.train.checkpoints import StageCallback, complete_checkpoints, discard_incomplete, step_of
+    from safekeel.train.rl_callbacks import ControlCallback
 
     folder = stage.dir / "checkpoints"
     discard_incomplete(folder)
-    resume = complete_checkpoints(folder)
-    prompts = {prompt.id: prompt for prompt in read_jsonl(corpus / "rl.jsonl", Prompt)}
-    if not prompts:
-        raise DataError(f"{corpus / 'rl.jsonl'} holds no prompts; raise corpus.num_rl_pairs or set rl.num_steps=0.")
-    if not resume or step_of(resume[-1]) < config.num_steps:  # else a kill came after the last step
-        trainer = _trainer(config, stage, model_dir, prompts, resume[-1] if resume else None, progress)
-        trainer.train(resume_from_checkpoint=str(resume[-1]) if resume else None)
-    last = complete_checkpoints(folder)[-1]
-    shutil.copytree(last, stage.dir / "model", dirs_exist_ok=True)
-    for path in [stage.dir / "model", *complete_checkpoints(folder)]:
-        drop_training_state(path)
-    stage.finish(
-        [stage.dir / "model", stage.dir / "metrics.jsonl"], {"prompts": len(prompts), "steps": config.num_steps}
-    )
-
-
-def controller(config: RlConfig) -> DualController:
-    constraints = {
-        "over_refusal": Constraint("over_refusal", config.over_refusal_budget, scale=0.10),
-        "capability": Constraint("capability", config.capability_budget, scale=0.10),
-    }
-    return DualController(constraints, config.dual_rate)
-
-
-def reward_function(name: str, prompts: dict[str, Prompt], dual: DualController) -> Callable[..., list[float | None]]:
-    """One of `REWARDS` in TRL's signature. Constraint costs are read off the same completions on the way."""
-    score = REWARDS[name]
-
-    def reward(
-        completions: list[str],
-        completion_ids: list[list[int]],
-        prompt_id: list[str],
-        eos: list[int],
-        **_: Any,
-    ) -> list[float | None]:
-        values: list[float | None] = []
-        for text, ids, identifier, end in zip(completions, completion_ids, prompt_id, eos, strict=True):
-            prompt = prompts[identifier]
-            said = read(text, ended=bool(ids) and ids[-1] == end)
-            value = score(prompt, said)
-            values.append(value)
-            if value is not None and name in MULTIPLIED:
-                dual.observe(MULTIPLIED[name], COSTS[name](prompt, said, value))
-        return values
-
-    reward.__name__ = name
-    return reward
+    done = complete_checkpoints(folder)
+    resume = done[-1] if done else None
+    resumed_step = step_of(resume) if resume else 0
+    dual, watch = controller(config), monitor(config)
+    if resumed_step >= config.num_steps:  # a kill came after the last step
+        return watch
+    if resume is not None:
+        _restore(resume, dual, watch)
+    trainer = _trainer(config, model_dir, base_dir, prompts, rewards, folder)
+    trainer.add_callback(ControlCallback(config, trainer, dual, watch, CONTROLLER_FILE))
+    trainer.add_callback(StageCallback(stage.dir / "metrics.jsonl", "rl", progress, resumed_step))
+    trainer.reward_weights.copy_(trainer.reward_weights.new_tensor(weights(config, dual)))
+    try:
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    except Exception as error:
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
+            raise DataError(
+                f"The disk is full at a checkpoint under {folder} ({error}). The checkpoints before it are whole: free "
+                "space and run the same command again."
+            ) from error
+        raise
+    return watch
 
 
 def _trainer(
     config: RlConfig,
-    stage: Stage,
     model_dir: Path,
+    base_dir: Path | None,
     prompts: dict[str, Prompt],
-    resume: Path | None,
-    progress: Progress,
+    rewards: RewardSet,
+    folder: Path,
 ) -> Any:
-    import torch
-    from datasets import Dataset
-    from transformers import AutoModelForCausalLM
-    from trl import GRPOConfig, GRPOTrainer
-
-    from safekeel.chat import load_tokenizer, render_prompt
-    from safekeel.train.checkpoints import StageCallback, step_of
+    from safekeel.chat import load_tokenizer, think_state
+    from safekeel.train.rl_trainer import build_trainer, check_lengths, prompt_rows
     from safekeel.train.sft import drop_printer, quiet
+    from safekeel.train.text import check_trainable
 
     tokenizer = load_tokenizer(model_dir)
+    check_trainable(tokenizer)
+    check_lengths(tokenizer, list(prompts.values()), model_dir, config.max_tokens)
+    states = {row["prompt_id"]: think_state(row["prompt"]) for row in prompt_rows(tokenizer, list(prompts.values()))}
+    scorer = Scorer(rewards, prompts, states, tokenizer, config.num_generations)
     quiet()
-    dual = controller(config)
-    if resume is not None:
-        dual.restore(json.loads((resume / CONTROLLER_FILE).read_text("utf-8")))
-    weights = {"safe_thought": config.safe_thought_weight, "well_formed": config.well_formed_weight}
-    rows = [
-        {"prompt": render_prompt(tokenizer, prompt.messages), "prompt_id": prompt.id, "eos": tokenizer.eos_token_id}
-        for prompt in prompts.values()
-    ]
-    trainer = GRPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(model_dir, dtype="float32", use_safetensors=True),
-        reward_funcs=[reward_function(name, prompts, dual) for name in REWARDS],
-        args=GRPOConfig(
-            output_dir=str(stage.dir / "checkpoints"),
-            max_steps=config.num_steps,
-            per_device_train_batch_size=config.prompts_per_step * config.num_generations,
-            num_generations=config.num_generations,
-            max_completion_length=config.max_tokens,
-            learning_rate=config.learning_rate,
-            lr_scheduler_type="constant_with_warmup",
-            warmup_steps=min(5, config.num_steps),
-            temperature=config.temperature,
-            beta=config.kl_beta,
-            reward_weights=[weights.get(name, 1.0) for name in REWARDS],
-            multi_objective_aggregation="normalize_then_sum",
-            mask_truncated_completions=False,
-            save_strategy="steps",
-            save_steps=-(-config.num_steps // config.num_checkpoints),
-            logging_steps=1,
-            seed=config.seed,
-            report_to="none",
-            disable_tqdm=True,
-            use_cpu=not torch.accelerator.is_available(),
-            bf16=False,
-            gradient_checkpointing=False,
-        ),
-        train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
-    )
+    trainer = build_trainer(config, model_dir, base_dir, tokenizer, scorer, folder)
     drop_printer(trainer)
-    resumed_step = step_of(resume) if resume else 0
-    trainer.add_callback(_dual_callback(trainer, dual))
-    trainer.add_callback(StageCallback(stage.dir / "metrics.jsonl", "rl", progress, resumed_step))
-    _set_weights(trainer, dual)
     return trainer
 
 
-def _set_weights(trainer: Any, dual: DualController) -> None:
-    """Write the multipliers into the trainer's reward weights (a plain tensor, read at every step)."""
-    for index, name in enumerate(REWARDS):
-        if name in MULTIPLIED:
-            trainer.reward_weights[index] = dual.constraints[MULTIPLIED[name]].multiplier
+def _restore(checkpoint: Path, dual: DualController, watch: Monitor) -> None:
+    path = checkpoint / CONTROLLER_FILE
+    saved = read_json(path)
+    if not isinstance(saved, dict) or not {"dual", "monitor"} <= set(saved):
+        raise DataError(
+            f"{path} does not hold the multipliers of this stage; empty the stage's folder, RL then starts anew."
+        )
+    dual.restore(saved["dual"])
+    watch.restore(saved["monitor"])
 
 
-def _dual_callback(trainer: Any, dual: DualController) -> Any:
-    """After each policy step one dual step; the controller is saved in, and restored from, every checkpoint."""
-    from transformers import TrainerCallback
+def _finish(
+    config: RlConfig, stage: Stage, model_dir: Path, prompts: dict[str, Prompt], watch: Monitor, rewards: RewardSet
+) -> None:
+    """The last complete checkpoint is the result; an early stop, and whatever was not enforced, is a warning."""
+    from safekeel.train.checkpoints import complete_checkpoints, drop_training_state, step_of
 
-    class DualCallback(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            dual.step()
-            _set_weights(trainer, dual)
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **kwargs: Any) -> None:
-            for name, constraint in dual.constraints.items():
-                if logs is not None:
-                    figures = {
-                        "lambda": constraint.multiplier,
-                        "cost": constraint.estimate,
-                        "cost_se": constraint.standard_error,
-                    }
-                    logs.update({f"{key}/{name}": value for key, value in figures.items() if value is not None})
-
-        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            atomic_write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / CONTROLLER_FILE, dual.state())
-
-    return DualCallback()
+    checkpoints = complete_checkpoints(stage.dir / "checkpoints")
+    steps = step_of(checkpoints[-1]) if checkpoints else 0
+    shutil.copytree(checkpoints[-1] if checkpoints else model_dir, stage.dir / "model", dirs_exist_ok=True)
+    for path in [stage.dir / "model", *checkpoints]:
+        drop_training_state(path)
+    pool = Counter(domain(prompt) for prompt in prompts.values())
+    warnings = [
+        f"no {DOMAIN_OF[name]} prompts in the pool: the constraint on {name} was not enforced"
+        for name in CONSTRAINED[config.objective]
+        if not pool[DOMAIN_OF[name]]
+    ]
+    if watch.reason:
+        kept = f"the checkpoint of step {steps}" if checkpoints else "the model that RL started from"
+        warnings.append(f"RL stopped at step {watch.stopped_at} of {config.num_steps}: {watch.reason}. Kept is {kept}.")
+    counts: dict[str, Any] = {"prompts": len(prompts), "steps": steps, "domains": dict(sorted(pool.items()))}
+    if (judge := getattr(rewards, "judge", None)) is not None:
+        counts["reward_judge"] = f"{judge.name} {judge.version}"
+    stage.finish([stage.dir / "model", stage.dir / "metrics.jsonl"], counts, warnings)

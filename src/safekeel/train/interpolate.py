@@ -17,9 +17,8 @@ from typing import Protocol
 
 import torch
 
-from safekeel.errors import DataError, UsageError, shown
-from safekeel.train.adapter import Adapter
-from safekeel.train.matching import EMBEDDINGS, HEAD, matched
+from safekeel.errors import DataError, UsageError
+from safekeel.train.matching import matched
 from safekeel.train.shards import FLOATS, Checkpoint
 
 BLOCK = 1 << 20
@@ -144,50 +143,6 @@ class Difference:
         return [self.plus, self.minus]
 
 
-class AdapterChange:
-    """What a LoRA adapter adds to its base."""
-
-    def __init__(self, base: Checkpoint, adapter: Adapter) -> None:
-        """
-        Raises:
-            DataError: the adapter changes a tensor that the base lacks or has in another shape or an integer type, or
-                one of two stored copies of a shared one.
-        """
-        self.base, self.adapter = base, adapter
-        for name in sorted(adapter.names()):
-            info = base.tensors.get(name)
-            found = None if info is None else [info.dtype, list(info.shape)]
-            if info is None or info.shape != adapter.shape(name) or info.dtype not in FLOATS:
-                raise DataError(
-                    f"{adapter.folder} changes {name!r} of shape {list(adapter.shape(name))}; {base.folder} has "
-                    f"{found or 'no such tensor'}. Expected the base that the adapter was trained on: "
-                    f"{shown(adapter.config.get('base_model_name_or_path'))} by its own configuration."
-                )
-        shared = {HEAD, *(name for name in base.tensors if name.endswith(EMBEDDINGS))}
-        if base.config.get("tie_word_embeddings") and HEAD in base.tensors and adapter.names() & shared:
-            raise DataError(
-                f"{adapter.folder} changes {min(adapter.names() & shared)!r}, which {base.folder} shares between "
-                "embedding and head but stores twice; load the base and save it again, so that it is stored once."
-            )
-
-    def names(self) -> set[str]:
-        return self.adapter.names()
-
-    def block(self, name: str, first: int, count: int, scratch: Scratch, work: torch.dtype) -> torch.Tensor:
-        """The numbers are whole rows of the matrix (`blocks_of`)."""
-        if (stored := self.adapter.whole.get(name)) is not None:
-            trained = scratch.load(1, self.adapter.stored, stored, first, count, work)
-            base = scratch.load(2, self.base, name, first, count, work)
-            return torch.sub(trained, base, out=trained)
-        left, right, scaling = self.adapter.factors[name]
-        columns = right.shape[1]
-        rows = left[first // columns : (first + count) // columns]
-        return (rows @ right).mul_(scaling).reshape(-1).to(work)
-
-    def checkpoints(self) -> list[Checkpoint]:
-        return [self.adapter.stored]
-
-
 class Steps:
     """`start + sum of weight * change`; a tensor that no change with a weight touches keeps its bytes."""
 
@@ -247,7 +202,7 @@ def blocks_of(mix: Mix, name: str, kept: str, scratch: Scratch) -> Iterator[memo
         _check_range(mix, name, result, TYPES[kept])
         if result.dtype != TYPES[kept]:
             result = scratch.numbers(3, count, TYPES[kept]).copy_(result)
-        yield memoryview(result.view(torch.uint8).numpy())
+        yield result.view(torch.uint8).numpy().data
 
 
 def check_alpha(alpha: float) -> float:

@@ -19,9 +19,8 @@ from safekeel.artifact import Stage, atomic_write_json
 from safekeel.config import StageConfig
 from safekeel.errors import DataError, UsageError, nearest
 from safekeel.progress import Progress
-from safekeel.train.adapter import Adapter, is_adapter
+from safekeel.train.adapter import Adapter, AdapterChange, is_adapter
 from safekeel.train.interpolate import (
-    AdapterChange,
     Change,
     Difference,
     Line,

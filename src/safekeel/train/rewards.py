@@ -30,7 +30,7 @@ TARGET = re.compile(r"(?:answer is|答案是)\s*([A-D]|\d+)")
 
 @dataclass(frozen=True)
 class Said:
-    """A completion, split. `ended` = the model stopped by itself; `state` = how its prompt ended (`chat.think_state`)."""
+    """A completion, split. `ended` = the model stopped by itself; `state` = how its prompt ended."""
 
     text: str
     thought: str
@@ -163,9 +163,7 @@ class CueRewards:
         return Outcome(rewards, refused, None if safe is None else safe == 0.0)
 
 
-def guarded(
-    name: str, prompt: Prompt, said: Said, function: Callable[[Prompt, Said], float | None]
-) -> float | None:
+def guarded(name: str, prompt: Prompt, said: Said, function: Callable[[Prompt, Said], float | None]) -> float | None:
     """A reward's value; its failure names reward and prompt.
 
     Raises:

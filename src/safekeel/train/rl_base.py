@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from safekeel.bench.generate import generate
+from safekeel.chat import load_tokenizer, render_prompt, think_state
 from safekeel.engines import open_engine
 from safekeel.engines.base import Sampling
 from safekeel.progress import Progress
 from safekeel.records import Completion, Prompt
-from safekeel.train.rewards import RewardSet, read
+from safekeel.train.rewards import RewardSet, Said
 from safekeel.train.rl_config import RlConfig
 from safekeel.train.rl_scoring import domain
 
@@ -34,12 +35,13 @@ def measure(
         EngineError: the base model cannot be used.
     """
     asked = [prompt for prompt in prompts if domain(prompt) in ("problem", "harmless")]
+    closed = bool(asked) and think_state(render_prompt(load_tokenizer(base), asked[0].messages)) == "closed"
     sampling = Sampling(
         max_tokens=config.max_tokens,
         temperature=config.temperature,
         num_samples=config.base_samples,
         seed=config.seed,
-        think="default",
+        think="forced" if closed else "default",  # as `chat.thinking_prompt`, which RL trains on
     )
     engine = open_engine(f"hf:{base}")
     return with_base_rates(
@@ -50,7 +52,7 @@ def measure(
 def with_base_rates(prompts: Sequence[Prompt], rows: Sequence[Completion], rewards: RewardSet) -> list[Prompt]:
     """The prompts with the rates that the base's completions give; a prompt without completions stays as it is."""
     known = {prompt.id: prompt for prompt in prompts}
-    outcomes = rewards.score([(known[row.prompt_id], read(row.raw, row.finish == "stop")) for row in rows])
+    outcomes = rewards.score([(known[row.prompt_id], _said(row)) for row in rows])
     passed: dict[str, list[float]] = {}
     refused: dict[str, list[float]] = {}
     for row, outcome in zip(rows, outcomes, strict=True):
@@ -67,3 +69,7 @@ def with_base_rates(prompts: Sequence[Prompt], rows: Sequence[Completion], rewar
         }
         found.append(prompt.model_copy(update={"meta": prompt.meta | rates}) if rates else prompt)
     return found
+
+
+def _said(row: Completion) -> Said:
+    return Said(row.raw, row.thought or "", row.answer, row.split, row.finish == "stop")

@@ -58,8 +58,9 @@ class RlConfig(StageConfig):
 
     rewards: Literal["nano", "judge"] = "nano"
     """`nano`: the nano world's cues. `judge`: a judge's labels and verified answers."""
-    judge: str = "rules"
-    """Of the rewards, as `--judge` takes it; another one than the evaluation's, which would be gamed."""
+    judge: str = "linear"
+    """Of the rewards, as `--judge` takes it; not the evaluation's, which would be gamed. `rules` alone cannot tell a
+    harmless answer, so nothing would reward helping."""
     judge_base_urls: tuple[str, ...] = ()
     judge_api_key_env: str | None = None
     judge_concurrency: int | None = Field(None, ge=1)

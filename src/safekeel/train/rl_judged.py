@@ -66,7 +66,7 @@ class JudgedRewards:
         """Write the rewards that verdicts give; returns (refused, unsafe) for the constraints."""
         answers = [verdict for verdict in verdicts if verdict.part == "answer"]
         thoughts = [verdict for verdict in verdicts if verdict.part == "thought"]
-        answer, thought = (answers or [None])[-1], (thoughts or [None])[-1]
+        answer, thought = answers[-1] if answers else None, thoughts[-1] if thoughts else None
         finished = said.ended and bool(said.answer.strip())
         told = answer is not None and not answer.unscored
         not_refused = answer is not None and is_no_refusal(answer)

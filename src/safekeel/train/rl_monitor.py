@@ -39,6 +39,14 @@ class StopRule:
         )
 
 
+def no_numbers(step: int, what: str) -> str:
+    """The message of a run whose weights are lost."""
+    return (
+        f"RL stopped at step {step}: {what}. No checkpoint was written at this step; those of earlier steps stay. Lower "
+        "rl.learning_rate (or raise rl.kl_beta, or use float32) and run the command again."
+    )
+
+
 @dataclass
 class Monitor:
     """The stop rules of a run."""
@@ -57,10 +65,7 @@ class Monitor:
         for key in ("loss", "grad_norm"):
             value = logs.get(key)
             if value is not None and not math.isfinite(value):
-                raise EngineError(
-                    f"RL stopped at step {step}: {key} is {value}. The checkpoints of earlier steps are intact. Lower "
-                    "rl.learning_rate (or raise rl.kl_beta, or use float32) and run the command again."
-                )
+                raise EngineError(no_numbers(step, f"{key} is {value}"))
         for rule in self.rules:
             value = logs.get(rule.figure)
             if value is not None and self.reason is None and (reason := rule.crossed(float(value))):

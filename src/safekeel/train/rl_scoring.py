@@ -136,7 +136,7 @@ class Scorer:
     _batch: Any = None
     _outcomes: list[Outcome] = field(default_factory=list)
 
-    def functions(self) -> list[RewardFunction]:
+    def functions(self) -> list[Any]:
         """One function per reward, in the order of `NAMES`."""
         return [self._function(name) for name in NAMES]
 
@@ -189,4 +189,6 @@ def _check(prompt: Prompt, outcome: Outcome) -> None:
     """NaN would silently count as "off its domain" in TRL."""
     for name, value in outcome.rewards.items():
         if value is not None and not math.isfinite(value):
-            raise DataError(f"The reward {name!r} of prompt {prompt.id!r} is {value}, expected a finite number or None.")
+            raise DataError(
+                f"The reward {name!r} of prompt {prompt.id!r} is {value}, expected a finite number or None."
+            )

@@ -1,46 +1,85 @@
 """Stage 20-sft: supervised fine-tuning on the safety corpus with TRL's SFTTrainer -> several checkpoints (Safe-Base).
 
-The loss is on exactly what generation would produce: prompt ids come from the chat template's generation prompt,
-labels are thought + `</think>` + answer + EOS (`chat.completion_ids`). The trainer gets ids and labels and never
-renders a template: the R1 template deletes reasoning from assistant turns (train-peers.md, fact 2).
+The loss is on exactly what generation would produce (`text.py`): prompt ids come from the chat template's generation
+prompt, labels are thought + `</think>` + answer + EOS. The trainer gets ids and labels and never renders a template:
+the R1 template deletes reasoning from assistant turns (train-peers.md, fact 2).
 
     safekeel train sft MODEL --corpus 10-corpus --out DIR
+
+Options, each in its own file: `lora.py`, `packing.py`, `anchor.py` (KL to the base), `key_sentence.py`.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from safekeel.artifact import Stage
-from safekeel.chat import completion_ids, load_tokenizer, prompt_ids, render_prompt
+from safekeel.chat import load_tokenizer
 from safekeel.config import StageConfig
 from safekeel.corpus.sample import Sample
-from safekeel.errors import DataError
+from safekeel.errors import ConfigError
 from safekeel.progress import Progress
 from safekeel.records import read_jsonl
+from safekeel.train.lora import LoraSettings
+from safekeel.train.regimes import RegimeName, Scheduler, with_regime
 
-STAGE, VERSION = "sft", "1"
+STAGE, VERSION = "sft", "2"
 
 
 class SftConfig(StageConfig):
-    """Hyper-parameters. The defaults are the nano model's: real models need a learning rate near 1e-5 (STAR-1,
-    2505.15404)."""
+    """Hyper-parameters. What a recipe leaves out comes from `regimes.py`, for the nano model or a real one, trained in
+    full or (with a section `lora`) by LoRA; the values below are the nano model's in full."""
 
+    regime: RegimeName = "nano"
+    lora: LoraSettings | None = None
+    """None = all weights are trained."""
     learning_rate: float = Field(3e-4, gt=0)
     num_epochs: float = Field(2.0, gt=0)
     batch_size: int = Field(32, ge=1)
+    """Samples per optimizer step, over all processes."""
+    scheduler: Scheduler = "linear"
+    """After min(10, 10%) steps of warm-up."""
+    weight_decay: float = Field(0.0, ge=0)
     num_checkpoints: int = Field(4, ge=1)
     """Checkpoints kept for selection, evenly over training."""
     max_length: int = Field(512, ge=16)
-    """Tokens; longer samples are an error, never cut."""
+    """Tokens of a sample; a longer one is never cut."""
+    too_long: Literal["error", "drop"] = "error"
+    """Both list the samples in `too_long.jsonl`; `drop` trains without them."""
+    packing: bool = False
+    """Several samples per row, apart from each other; same batches and loss, no padding (`packing.py`)."""
+    micro_tokens: int | None = Field(None, ge=16)
+    """Packing: most tokens of one forward pass; a step of more is accumulated over several. None = one pass a step."""
+    micro_batch_size: int | None = Field(None, ge=1)
+    """Without packing: samples of one forward pass on one process. None = the process' whole share of the batch."""
+    anchor_weight: float = Field(0.0, ge=0)
+    """β of the KL to the base on samples of role replay and general; 0 = off (`anchor.py`)."""
+    key_sentence_weight: float = Field(1.0, ge=1)
+    """Weight of the sentence that states the risk; 1 = off (`key_sentence.py`)."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of forward and backward pass. auto: bf16 where the accelerator has it, fp32 on CPU (bf16 is slower there)."""
+    activation_checkpointing: Literal["auto", "on", "off"] = "auto"
+    """Recompute activations in the backward pass. auto: on accelerators, where long thoughts would not fit else."""
+    activation_offload: bool = False
+    """Keep checkpointed activations in host memory."""
+    attention: str | None = None
+    """`attn_implementation` of transformers; None = flash_attention_2 where installed with an accelerator, else sdpa."""
     seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, values: Any) -> Any:
+        return with_regime(values) if isinstance(values, dict) else values
 
 
 def run(config: SftConfig, stage: Stage, model_dir: Path, corpus: Path, progress: Progress) -> None:
-    """Fill the stage folder with `checkpoints/checkpoint-N` and `metrics.jsonl`; continues from its last checkpoint."""
+    """Fill the stage folder with `checkpoints/checkpoint-N`, `metrics.jsonl` and `too_long.jsonl`; continues from its
+    last checkpoint."""
     from safekeel.train.checkpoints import (
         StageCallback,
         complete_checkpoints,
@@ -48,6 +87,8 @@ def run(config: SftConfig, stage: Stage, model_dir: Path, corpus: Path, progress
         drop_training_state,
         step_of,
     )
+    from safekeel.train.sft_data import TOO_LONG, prepare, set_apart
+    from safekeel.train.text import check_trainable
 
     stage.begin()
     folder, metrics = stage.dir / "checkpoints", stage.dir / "metrics.jsonl"
@@ -56,52 +97,149 @@ def run(config: SftConfig, stage: Stage, model_dir: Path, corpus: Path, progress
     resumed_step = step_of(resume[-1]) if resume else 0
     quiet()
     tokenizer = load_tokenizer(model_dir)
-    dataset = tokenised(tokenizer, read_jsonl(corpus / "sft.jsonl", Sample), config.max_length)
-    total_steps = max(1, int(-(-len(dataset) // config.batch_size) * config.num_epochs))
+    notes = check_trainable(tokenizer)
+    samples = read_jsonl(corpus / "sft.jsonl", Sample)
+    is_anchored = config.anchor_weight > 0
+    prepared = prepare(tokenizer, samples, config.max_length, config.key_sentence_weight, is_anchored)
+    notes += set_apart(prepared, stage.dir, drop=config.too_long == "drop")
+    for note in notes:
+        progress("sft", resumed_step, max(1, resumed_step), note=note)
+    total_steps = num_steps(config, len(prepared.documents))
     if resumed_step < total_steps:  # else a kill came after the last step
-        trainer = _trainer(config, model_dir, tokenizer, dataset, total_steps, folder)
+        trainer = open_trainer(config, model_dir, tokenizer, prepared.documents, total_steps, folder)
         trainer.add_callback(StageCallback(metrics, "sft", progress, resumed_step))
         trainer.train(resume_from_checkpoint=str(resume[-1]) if resume else None)
     for path in complete_checkpoints(folder):
         drop_training_state(path)
-    stage.finish([*complete_checkpoints(folder), metrics], {"samples": len(dataset), "steps": total_steps})
+    counts = {
+        "in": len(samples),
+        "samples": len(prepared.documents),
+        "dropped": {"too_long": len(prepared.too_long)},
+        "steps": total_steps,
+        "tokens": prepared.num_tokens,
+        "labelled_tokens": prepared.num_labelled,
+        "key_sentences": prepared.num_key_sentences,
+    }
+    stage.finish([*complete_checkpoints(folder), metrics, stage.dir / TOO_LONG], counts, notes)
 
 
-def _trainer(config: SftConfig, model_dir: Path, tokenizer: Any, dataset: Any, total_steps: int, folder: Path) -> Any:
-    import torch
+def num_steps(config: SftConfig, num_samples: int) -> int:
+    """Optimizer steps of the whole training; the last batch of an epoch may be smaller."""
+    return max(1, int(-(-num_samples // config.batch_size) * config.num_epochs))
+
+
+def open_trainer(
+    config: SftConfig, model_dir: Path, tokenizer: Any, documents: list[Any], total_steps: int, folder: Path
+) -> Any:
+    """The trainer, ready to train.
+
+    Args:
+        documents: of `sft_data.prepare`.
+
+    Raises:
+        ConfigError: the batch cannot be shared out as asked.
+        EngineError: the model lacks what LoRA adapts, or cannot keep packed documents apart.
+    """
     from transformers import AutoModelForCausalLM
-    from trl import SFTConfig as TrlSftConfig
-    from trl import SFTTrainer
 
-    trainer = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(model_dir, dtype="float32", use_safetensors=True),
-        args=TrlSftConfig(
-            output_dir=str(folder),
-            max_steps=total_steps,
-            per_device_train_batch_size=config.batch_size,
-            learning_rate=config.learning_rate,
-            lr_scheduler_type="linear",
-            warmup_steps=min(10, total_steps // 10),
-            weight_decay=0.0,
-            optim="adamw_torch_fused",
-            train_sampling_strategy="group_by_length",
-            max_length=config.max_length,
-            packing=False,
-            bf16=False,
-            gradient_checkpointing=False,
-            save_strategy="steps",
-            save_steps=-(-total_steps // config.num_checkpoints),
-            logging_steps=5,
-            seed=config.seed,
-            report_to="none",
-            disable_tqdm=True,
-            use_cpu=not torch.accelerator.is_available(),
-        ),
-        train_dataset=dataset,
+    from safekeel.train.anchor import open_anchor
+    from safekeel.train.lora import peft_config
+    from safekeel.train.packing import check_isolation
+    from safekeel.train.sft_batches import batches
+    from safekeel.train.sft_trainer import SafeSftTrainer
+
+    bf16, attention = uses_bf16(config), config.attention or default_attention()
+    dtype = "bfloat16" if bf16 and config.lora is not None else "float32"  # a full run keeps its master weights
+    model = AutoModelForCausalLM.from_pretrained(
+        model_dir, dtype=dtype, use_safetensors=True, attn_implementation=attention
+    )
+    adapters = peft_config(config.lora, model) if config.lora is not None else None
+    given = batches(config, documents, tokenizer, model, total_steps, one_row=attention not in ("sdpa", "eager"))
+    trainer = SafeSftTrainer(
+        model=model,
+        args=arguments(config, total_steps, folder, bf16, **given.arguments),
+        data_collator=given.collator,
+        train_dataset=given.dataset,
         processing_class=tokenizer,
+        peft_config=adapters,
+        is_planned=config.packing,
     )
     drop_printer(trainer)
+    if config.packing:
+        check_isolation(trainer.model)
+    if config.anchor_weight > 0:
+        trainer.anchor_weight = config.anchor_weight
+        trainer.anchor = open_anchor(model_dir, model, config.lora is not None, trainer.args.device)
     return trainer
+
+
+def arguments(config: SftConfig, total_steps: int, folder: Path, bf16: bool, **more: Any) -> Any:
+    """TRL's configuration; `more` has the batch sizes."""
+    import torch
+    from trl import SFTConfig as TrlSftConfig
+
+    on_cpu = not torch.accelerator.is_available()
+    checkpointing = config.activation_checkpointing
+    return TrlSftConfig(
+        output_dir=str(folder),
+        max_steps=total_steps,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.scheduler,
+        warmup_steps=min(10, total_steps // 10),
+        weight_decay=config.weight_decay,
+        optim="adamw_torch_fused",
+        max_length=config.max_length,
+        packing=False,
+        bf16=bf16,
+        gradient_checkpointing=not on_cpu if checkpointing == "auto" else checkpointing == "on",
+        activation_offloading=config.activation_offload,
+        save_strategy="steps",
+        save_steps=-(-total_steps // config.num_checkpoints),
+        logging_steps=5,
+        seed=config.seed,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=on_cpu,
+        **more,
+    )
+
+
+def uses_bf16(config: SftConfig) -> bool:
+    """Whether forward and backward pass run in bfloat16."""
+    import torch
+
+    from safekeel.train.launch.device import find_device
+
+    return config.precision == "bf16" or (config.precision == "auto" and find_device().dtype == torch.bfloat16)
+
+
+def default_attention() -> str:
+    """FlashAttention where there is an accelerator and the package, else PyTorch's own attention."""
+    import torch
+
+    has_flash = importlib.util.find_spec("flash_attn") is not None
+    return "flash_attention_2" if has_flash and torch.accelerator.is_available() else "sdpa"
+
+
+def world_size() -> int:
+    """Processes that train together (torchrun sets it)."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def share_of(config: SftConfig) -> tuple[int, int]:
+    """(samples of one forward pass, passes per step) of one process, without packing.
+
+    Raises:
+        ConfigError: the batch does not divide.
+    """
+    share, rest = divmod(config.batch_size, world_size())
+    micro = config.micro_batch_size or share
+    if rest or not share or share % micro:
+        raise ConfigError(
+            f"sft.batch_size {config.batch_size} cannot be shared by {world_size()} process(es) in passes of "
+            f"{micro or 1} sample(s); make it a multiple of {world_size() * (config.micro_batch_size or 1)}."
+        )
+    return micro, share // micro
 
 
 def quiet() -> None:
@@ -119,28 +257,3 @@ def drop_printer(trainer: Any) -> None:
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
-
-
-def tokenised(tokenizer: Any, samples: list[Sample], max_length: int) -> Any:
-    """The samples as a `datasets.Dataset` with `input_ids` and `labels` (-100 on the prompt).
-
-    Raises:
-        DataError: no samples, or a sample longer than `max_length` tokens (naming it): a cut sample would teach the
-        model
-            to stop in the middle of a thought.
-    """
-    from datasets import Dataset
-
-    if not samples:
-        raise DataError("The corpus holds no samples to train on; build it with `safekeel corpus build`.")
-    rows = []
-    for sample in samples:
-        prompt = prompt_ids(tokenizer, render_prompt(tokenizer, sample.prompt.messages))
-        completion = completion_ids(tokenizer, sample.thought, sample.answer)
-        if len(prompt) + len(completion) > max_length:
-            raise DataError(
-                f"sample {sample.id} has {len(prompt) + len(completion)} tokens, the limit is {max_length}; "
-                "raise sft.max_length or drop the sample."
-            )
-        rows.append({"input_ids": prompt + completion, "labels": [-100] * len(prompt) + completion})
-    return Dataset.from_list(rows)

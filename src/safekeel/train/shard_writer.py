@@ -1,4 +1,4 @@
-"""Safetensors files written tensor after tensor, the index of a sharded model, and what happens when the disk is full."""
+"""Safetensors files written tensor after tensor, the index of a sharded model, and a full disk said in a sentence."""
 
 from __future__ import annotations
 

@@ -2,9 +2,12 @@
 
     device.py     which device, number format and process-group backend this machine calls for
     offload.py    what the backward pass needs, computed again or kept in host memory
-    loss.py       the model with its loss, a piece of the sequence at a time
+    loss.py       the model and its loss as one module
     schedule.py   which samples each step trains on and which process gets which; the same for any number of processes
-    fsdp2.py      the SFT stage with `fully_shard`: `python -m safekeel.train.launch.fsdp2`
+    sharded.py    the SFT stage under torchrun: `run`
+    fsdp2.py      a model spread with `fully_shard`, and gathered into safetensors
+    sharded_lora.py  adapters on a sharded model
+    worker.py     one process of the run
     resume.py     checkpoints of the sharded run
     torchrun.py   starts the processes, and turns the failure of one into one clear error
     deepspeed.py  a ZeRO-3 configuration for the stock Trainer (untested)

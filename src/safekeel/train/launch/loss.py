@@ -1,22 +1,17 @@
-"""The model with its loss, so that one module is sharded and the logits of a whole row never exist.
+"""The model and its loss as one module, so that one forward pass gathers all the weights that the loss needs.
 
-Logits of a 16k row over Qwen's 151,936 words are 9.3 GiB in float32, and cross-entropy holds them three times over:
-more than all the layers' inputs. Here they are made for `PIECE` labelled positions at a time and made again in the
-backward pass (as Liger-Kernel and TRL's own loss do, in other cuts).
+FSDP2 gathers a module's weights for its forward pass and for nothing else. Computed outside, the loss would find a head
+in shards; here the head belongs to the root, which is gathered until the backward pass has used it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-IGNORED = -100
-PIECE = 1024
-"""Positions whose logits exist at a time: 0.6 GiB at 151,936 words in float32."""
+from safekeel.train.text import IGNORED
+from safekeel.train.token_loss import head_of, label_nll
 
 
 class ModelWithLoss(nn.Module):
@@ -25,30 +20,22 @@ class ModelWithLoss(nn.Module):
     The sum, not the mean, because the mean must be over the labelled tokens of every process together.
     """
 
-    def __init__(self, model: Any, piece: int = PIECE) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        self.piece = piece
 
     def forward(self, input_ids: Tensor, labels: Tensor, position_ids: Tensor) -> Tensor:
-        """Sum of the negative log-likelihoods, float32.
+        """Sum of the negative log-likelihoods in nats, float32.
 
         Args:
-            input_ids: [rows, length].
-            labels: [rows, length], `IGNORED` where nothing is learned; position i is learned from position i - 1.
-            position_ids: [rows, length], starting at 0 with each document: attention stays inside a document.
+            input_ids, labels, position_ids: [rows, length], as `packing.RowCollator` lays them.
         """
         hidden = self.model.base_model(
             input_ids=input_ids, position_ids=position_ids, attention_mask=None, use_cache=False
         ).last_hidden_state
-        shifted = labels[:, 1:]
-        learned = shifted != IGNORED
-        if not learned.any():  # padding of a process that has less to do: every process must run the same collectives
-            return 0.0 * self._piece(hidden[:, 0], input_ids[:, 0])
-        states, targets = hidden[:, :-1][learned], shifted[learned]
-        pieces = zip(states.split(self.piece), targets.split(self.piece), strict=True)
-        return torch.stack([checkpoint(self._piece, *piece, use_reentrant=False) for piece in pieces]).sum()
-
-    def _piece(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        logits = self.model.get_output_embeddings()(hidden).float()
-        return F.cross_entropy(logits, targets, reduction="sum")
+        learned = labels[:, 1:] != IGNORED
+        states, targets = hidden[:, :-1][learned], labels[:, 1:][learned]
+        if targets.numel():
+            return label_nll(states, head_of(self.model), targets)[0].sum()
+        # A process without samples in this pass still runs the same collectives, forward and backward.
+        return 0.0 * label_nll(hidden[:, 0], head_of(self.model), input_ids[:, 0])[0].sum()

@@ -17,12 +17,12 @@ OVERHEAD = 0.08
 MASTER_BYTES = GRADIENT_BYTES = 4  # float32 in every stage here; Adam then keeps two float32 moments per parameter
 ADAM_BYTES = 8
 LOSS_COLUMNS = 32_768  # words whose logits TRL 1.16 makes at a time (`_CHUNKED_LOGPROB_CHUNK_SIZE`), for all positions
-LOSS_PIECE = 1024  # positions whose logits `loss.py` makes at a time, for all words
+MOST_LOGITS = 2**26  # logits that `token_loss.py` makes at a time
 
 Activations = Literal["keep", "recompute", "offload"]
 """Keep all that the backward pass needs, compute each layer again, or also keep the layers' inputs on the host."""
 Head = Literal["pieces", "columns", "whole"]
-"""How the loss is computed: as in `loss.py`, as in TRL's trainers, or from the logits of whole rows."""
+"""How the loss is computed: as in `token_loss.py`, as in TRL's trainers, or from the logits of whole rows."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def logit_bytes(shape: Shape, work: Work) -> int:
     elif work.head == "columns":
         positions, words = tokens, min(shape.vocabulary, LOSS_COLUMNS)
     else:
-        positions, words = min(tokens, LOSS_PIECE), shape.vocabulary
+        positions, words = min(tokens, max(1, MOST_LOGITS // shape.vocabulary)), shape.vocabulary
     copy = 0 if work.value_bytes == 4 else 2 * work.value_bytes  # the matrix product's own result and gradient
     return positions * words * (3 * 4 + copy)
 

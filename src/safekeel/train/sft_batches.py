@@ -1,0 +1,75 @@
+"""What the trainer is fed: grouped by length and padded (the default), or planned and packed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from datasets import Dataset
+
+from safekeel.train.packing import Document, RowCollator, micro_batches, plan_steps
+from safekeel.train.sft import SftConfig, share_of, world_size
+from safekeel.train.sft_data import as_dataset
+from safekeel.train.sft_trainer import PaddedCollator
+
+
+class Batches(NamedTuple):
+    dataset: Dataset
+    collator: Any
+    """None = TRL's own."""
+    arguments: dict[str, Any]
+    """Of TRL's configuration: how the dataset is walked through."""
+
+
+def batches(
+    config: SftConfig,
+    documents: Sequence[Document],
+    tokenizer: Any,
+    model: Any,
+    total_steps: int,
+    one_row: bool = False,
+) -> Batches:
+    """Dataset, collator and batch arguments of a configuration.
+
+    Args:
+        one_row: packing puts all documents of a pass into one row (attention that skips what a mask hides).
+
+    Raises:
+        ConfigError: the batch cannot be shared out as asked.
+    """
+    if config.packing:
+        return _planned(config, documents, _pad_id(tokenizer, model), total_steps, one_row)
+    per_pass, passes = share_of(config)
+    given = {
+        "per_device_train_batch_size": per_pass,
+        "gradient_accumulation_steps": passes,
+        "train_sampling_strategy": "group_by_length",
+    }
+    dataset = as_dataset(documents)
+    if not {"weights", "anchored"} & set(dataset.column_names):
+        return Batches(dataset, None, given)
+    collator = PaddedCollator(pad_token_id=_pad_id(tokenizer, model))
+    return Batches(dataset, collator, given | {"remove_unused_columns": False})
+
+
+def _planned(config: SftConfig, documents: Sequence[Document], pad_id: int, total_steps: int, one_row: bool) -> Batches:
+    lengths = [len(document.input_ids) for document in documents]
+    steps = plan_steps(len(documents), config.batch_size, total_steps, config.seed)
+    groups, passes = micro_batches(steps, lengths, config.micro_tokens, world_size())
+    given = {
+        "per_device_train_batch_size": 1,  # one row of the plan
+        "gradient_accumulation_steps": passes,
+        "train_sampling_strategy": "sequential",
+        "remove_unused_columns": False,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+    }
+    return Batches(Dataset.from_dict({"samples": groups}), RowCollator(documents, pad_id, one_row), given)
+
+
+def _pad_id(tokenizer: Any, model: Any) -> int:
+    """The padding token, set in tokenizer and model as TRL does where it makes the collator itself."""
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    pad_id: int = tokenizer.pad_token_id
+    model.config.get_text_config().pad_token_id = model.generation_config.pad_token_id = pad_id
+    return pad_id

@@ -1,0 +1,201 @@
+"""TRL's SFTTrainer with what SafeKeel adds: planned micro-batches, key-sentence weights, the KL anchor, merged LoRA
+checkpoints, and a stop at the first loss or weight that is not finite.
+
+With none of these switched on, every loss, gradient and random draw is the stock trainer's.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from trl import SFTTrainer
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+from safekeel.errors import DataError, EngineError
+from safekeel.train.anchor import Anchor
+from safekeel.train.lora import load_adapter, save_merged
+from safekeel.train.packing import RowCollator
+from safekeel.train.text import IGNORED
+from safekeel.train.token_loss import head_of, label_nll
+
+BYTES_PER_WEIGHT = 12
+"""Of a checkpoint: the weight and AdamW's two moments in float32."""
+
+
+@dataclass
+class PaddedCollator(DataCollatorForLanguageModeling):
+    """TRL's collator, one sample per row; weights and anchor marks are padded beside the labels."""
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        batch: dict[str, Any] = super().torch_call(examples)
+        shape = batch["labels"].shape
+        if "weights" in examples[0]:
+            batch["loss_weights"] = torch.ones(shape)
+            for row, example in enumerate(examples):
+                batch["loss_weights"][row, : len(example["weights"])] = torch.tensor(example["weights"])
+        if "anchored" in examples[0]:
+            marks = torch.tensor([example["anchored"] for example in examples])
+            batch["anchored"] = marks[:, None].expand(shape).clone()
+        return batch
+
+
+class SafeSftTrainer(SFTTrainer):
+    """
+    Args:
+        is_planned: batches come from `packing.RowCollator`, in the order they are to be trained.
+        anchor, anchor_weight: KL to the base; None = off.
+    """
+
+    def __init__(
+        self, *, is_planned: bool = False, anchor: Anchor | None = None, anchor_weight: float = 0.0, **arguments: Any
+    ) -> None:
+        super().__init__(**arguments)
+        self.is_planned, self.anchor, self.anchor_weight = is_planned, anchor, anchor_weight
+        self.has_adapter = hasattr(self.model, "peft_config")
+        self._hidden: Tensor | None = None
+        if isinstance(self.data_collator, PaddedCollator | RowCollator):
+            self._plain().base_model.register_forward_hook(self._remember)
+
+    def _plain(self) -> Any:
+        """The transformers model, without wrappers and adapters around it."""
+        model = self.accelerator.unwrap_model(self.model)
+        return model.get_base_model() if self.has_adapter else model
+
+    def _remember(self, module: Any, arguments: Any, output: Any) -> None:
+        """Keep the last hidden states of a pass for the losses that TRL's fused head does not give."""
+        if torch.is_grad_enabled():
+            self._hidden = output.last_hidden_state
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """TRL's loss plus the weighted key sentences and the anchor, each divided by the step's labelled tokens."""
+        weights, anchored = inputs.pop("loss_weights", None), inputs.pop("anchored", None)
+        num_tokens, before = inputs.pop("num_tokens", None), self._total_train_tokens
+        if self.is_planned and self.args.device.type == "cpu":
+            loss = self._label_loss(model, inputs, num_items_in_batch)
+        else:
+            loss = super().compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
+        if num_tokens is not None:  # TRL counts the positions of one row
+            self._total_train_tokens = before + int(self.accelerator.gather(num_tokens).sum())
+            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
+        hidden, self._hidden = self._hidden, None
+        if weights is None and (anchored is None or self.anchor is None):
+            return loss
+        assert hidden is not None, "the forward pass did not go through the model's backbone"
+        labels = inputs["labels"][:, 1:]
+        learnt = labels != IGNORED
+        extra = hidden.new_zeros((), dtype=torch.float32)
+        if weights is not None:
+            extra = extra + self._key_loss(hidden, labels, learnt, weights[:, 1:])
+        if anchored is not None and self.anchor is not None:
+            extra = extra + self._anchor_loss(inputs, hidden, anchored[:, 1:] & learnt)
+        return loss + extra / self._divisor(learnt, num_items_in_batch)
+
+    def _divisor(self, learnt: Tensor, num_items: Any) -> Tensor:
+        """What a sum over this pass is divided by so that DDP's mean over processes is the mean over all tokens."""
+        if num_items is None:
+            return learnt.sum().clamp(min=1)
+        total = torch.as_tensor(num_items, device=learnt.device).clamp(min=1)
+        return total / self.accelerator.num_processes if self.args.average_tokens_across_devices else total
+
+    def _label_loss(self, model: Any, inputs: dict[str, Any], num_items: Any) -> Tensor:
+        """The loss with logits at labelled positions only. Off Triton TRL's fused head scores every position, several
+        times slower than this on CPU (`docs/log.md`)."""
+        labels = inputs["labels"][:, 1:]
+        learnt = labels != IGNORED
+        given = {key: value for key, value in inputs.items() if key != "labels"}
+        model(**given, use_cache=False, logits_to_keep=1)  # through the wrapper, so that DDP and FSDP see the pass
+        hidden = self._hidden
+        assert hidden is not None, "the forward pass did not go through the model's backbone"
+        nll, right = label_nll(hidden[:, :-1][learnt], head_of(self._plain()), labels[learnt])
+        self._log("mean_token_accuracy", right.float().sum(), learnt.sum())
+        loss: Tensor = nll.sum() / self._divisor(learnt, num_items)
+        return loss
+
+    def _key_loss(self, hidden: Tensor, labels: Tensor, learnt: Tensor, weights: Tensor) -> Tensor:
+        """Σ (w − 1) · −log π over the weighted tokens; the stock loss holds the rest."""
+        key = learnt & (weights != 1.0)
+        if not key.any():
+            return hidden.new_zeros((), dtype=torch.float32)
+        nll, _ = label_nll(hidden[:, :-1][key], head_of(self._plain()), labels[key])
+        self._log("key_sentence_loss", nll.detach().sum(), key.sum())
+        return ((weights[key] - 1.0) * nll).sum()
+
+    def _anchor_loss(self, inputs: dict[str, Any], hidden: Tensor, anchored: Tensor) -> Tensor:
+        assert self.anchor is not None
+        divergence = self.anchor.divergence(self.accelerator.unwrap_model(self.model), inputs, hidden, anchored)
+        if divergence.numel():
+            self._log("kl_base", divergence.detach().sum(), anchored.sum())
+        return self.anchor_weight * divergence.sum()
+
+    def _log(self, name: str, total: Tensor, count: Tensor) -> None:
+        """A mean over this process' tokens, for the next log row."""
+        self._metrics["train"][name].append((total / count.clamp(min=1)).item())
+
+    def training_step(self, *arguments: Any, **named: Any) -> Tensor:
+        """
+        Raises:
+            EngineError: the loss is not finite; the weights are still those of the step before.
+        """
+        loss: Tensor = super().training_step(*arguments, **named)
+        if not torch.isfinite(loss):
+            raise EngineError(
+                f"The loss is {loss.item()} at step {self.state.global_step + 1}; {self._stays()} Lower "
+                "sft.learning_rate, or look for a damaged base or sample."
+            )
+        return loss
+
+    def _stays(self) -> str:
+        kept = sorted(Path(str(self.args.output_dir)).glob("checkpoint-*/complete.json"))
+        return "no checkpoint was written from it." + (f" {len(kept)} earlier one(s) are kept." if kept else "")
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        """A checkpoint that every later stage opens as an ordinary model.
+
+        Raises:
+            EngineError: a weight is not finite.
+            DataError: the disk has no room for it.
+        """
+        folder = Path(output_dir or str(self.args.output_dir))
+        for name, weight in self.model.named_parameters():
+            if weight.requires_grad and not torch.isfinite(weight).all():
+                raise EngineError(
+                    f"{name} is not finite after step {self.state.global_step}; {self._stays()} Lower "
+                    "sft.learning_rate."
+                )
+        if not self.has_adapter:
+            super()._save(output_dir, state_dict)
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        save_merged(self.accelerator.unwrap_model(self.model), folder)
+        self.processing_class.save_pretrained(folder)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        require_room(Path(str(self.args.output_dir)), sum(p.numel() for p in model.parameters()) * BYTES_PER_WEIGHT)
+        super()._save_checkpoint(model, trial)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self.has_adapter:
+            load_adapter(model or self.model, Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+
+def require_room(folder: Path, num_bytes: int) -> None:
+    """Refuse to begin a checkpoint that the disk cannot hold.
+
+    Raises:
+        DataError: less than `num_bytes` is free.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes:
+        raise DataError(
+            f"{folder} has {free / 2**30:.1f} GiB left and a checkpoint needs up to {num_bytes / 2**30:.1f} GiB. Free "
+            "some, then run the same command again: training continues from its last complete checkpoint."
+        )
