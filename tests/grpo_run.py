@@ -1,4 +1,4 @@
-"""A constrained GRPO run small enough for seconds: the shipped nano model, nine prompts.
+"""A constrained GRPO run small enough for seconds: the shipped nano model, six prompts.
 
 `python -m tests.grpo_run OUT [KEY=JSON …]` runs the stage in a process that a test may kill.
 """
@@ -19,22 +19,23 @@ from safekeel.train import grpo
 from safekeel.train.rewards import RewardSet
 
 SMALL: dict[str, Any] = {
-    "num_steps": 5,
-    "num_checkpoints": 5,
-    "prompts_per_step": 6,
-    "num_generations": 8,
-    "max_tokens": 16,
+    "num_steps": 4,
+    "num_checkpoints": 4,
+    "prompts_per_step": 3,
+    "num_generations": 7,
+    "max_tokens": 48,
+    "temperature": 1.3,  # the untrained model answers alike at 1, and nothing would be learnt
     "dual_window": 32,
     "max_truncated": None,
 }
 
 
 def pool() -> list[Prompt]:
-    """Three prompts of each domain; a rollout of six draws the pool again in its second step."""
+    """A risky prompt, four harmless ones and a problem; rollouts of three draw all of them in two steps."""
     words = load_words()
-    risky = world.refuse_items(words, "validation", 3, 0)
-    harmless = world.answer_items(words, "validation", 3, 0)
-    problems = world.problem_items("arithmetic", "validation", 3, 0)
+    risky = world.refuse_items(words, "validation", 1, 0)
+    harmless = world.answer_items(words, "validation", 4, 0)
+    problems = world.problem_items("arithmetic", "validation", 1, 0)
     solved = [problem.model_copy(update={"meta": problem.meta | {"base_correct": True}}) for problem in problems]
     return [*risky, *harmless, *solved]
 

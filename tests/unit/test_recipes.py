@@ -10,6 +10,7 @@ from safekeel.corpus.build import CorpusRecipe, is_corpus
 from safekeel.errors import ConfigError
 from safekeel.evaluations import EvaluationRecipe, is_evaluation
 from safekeel.pipeline import Recipe
+from safekeel.train.launch.recipe import TrainRecipe, is_training
 from tests.helpers import TINY
 
 
@@ -17,7 +18,12 @@ from tests.helpers import TINY
 def test_recipe_resolves(name: str) -> None:
     needed = ["model.name=api:x"] if name == "tc260-selfcheck" else []
     tables = load_recipe(name, needed)
-    kinds = (EvaluationRecipe, is_evaluation), (CorpusRecipe, is_corpus), (Recipe, lambda _: True)
+    kinds = (
+        (EvaluationRecipe, is_evaluation),
+        (CorpusRecipe, is_corpus),
+        (TrainRecipe, is_training),
+        (Recipe, lambda _: True),
+    )
     assert next(kind.resolve(tables) for kind, fits in kinds if fits(tables))
 
 

@@ -3,8 +3,8 @@
     counter = token_counter(Path("models/DeepSeek-R1-Distill-Qwen-7B"))     # or None for the estimate
     counter(sample); counter.count(samples)                                 # the second encodes in batches
 
-What is counted is what `train/sft.py` trains on: the prompt rendered with the generation prompt, then thought,
-`</think>`, answer and EOS, through the same functions of `safekeel.chat`.
+What is counted is what `train/text.py` gives the trainers: the prompt rendered with the generation prompt, then
+thought, `</think>`, answer and EOS, through the same functions of `safekeel.chat`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from safekeel.chat import Tokenizer, completion_text, load_tokenizer, render_prompt
+from safekeel.chat import Tokenizer, load_tokenizer, thinking_prompt, training_text
 from safekeel.corpus.sample import Sample
 from safekeel.errors import DataError, EngineError, SafeKeelError
 
@@ -86,7 +86,7 @@ def open_tokenizer(folder: Path) -> Tokenizer:
 
 
 class CountedTokens:
-    """Exact counts by a tokenizer: `len(prompt_ids(…)) + len(completion_ids(…))` of `safekeel.chat`."""
+    """Exact counts by a tokenizer: the lengths of `train/text.py: encode`."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
@@ -103,8 +103,11 @@ class CountedTokens:
         totals: list[int] = []
         for start in range(0, len(samples), BATCH):
             batch = samples[start : start + BATCH]
-            prompts = self._encode([render_prompt(self.tokenizer, sample.prompt.messages) for sample in batch])
-            completions = self._encode([completion_text(sample.thought, sample.answer) for sample in batch])
+            texts = [
+                training_text(self.tokenizer, sample.prompt.messages, sample.thought, sample.answer) for sample in batch
+            ]
+            prompts = self._encode([prompt for prompt, _ in texts])
+            completions = self._encode([completion for _, completion in texts])
             totals += [
                 self._with_one_bos(prompt) + len(completion) + 1  # the EOS token
                 for prompt, completion in zip(prompts, completions, strict=True)
@@ -113,7 +116,7 @@ class CountedTokens:
 
     def parts(self, samples: Sequence[Sample]) -> dict[str, Any]:
         """See `BatchCounter.parts`."""
-        rendered = [render_prompt(self.tokenizer, sample.prompt.messages) for sample in samples]
+        rendered = [thinking_prompt(self.tokenizer, sample.prompt.messages) for sample in samples]
         return {
             "tokenizer": self.method,
             "prompt": [self._with_one_bos(ids) for ids in self._batched(rendered)],

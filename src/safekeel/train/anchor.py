@@ -2,10 +2,10 @@
 
     loss = (Σ_labelled −log π(token) + β · Σ_anchored KL(π_base(·|context) ‖ π(·|context))) / number of labelled tokens
 
-Anchored are the labelled tokens of samples of role `replay` and `general`. One nat of KL at one anchored token costs as
-much as β nats of likelihood at one labelled token. Forgetting follows the KL from the base (RL's Razor, arXiv 2509.04259);
-the direction is that paper's, and the gradient that of learning the base's whole distribution instead of one token of it
-(as in SDFT, 2601.19897). It costs one more forward pass over the rows that hold anchored tokens.
+Anchored are the labelled tokens of samples of role `replay` and `general`. One nat of KL at one anchored token costs
+as much as β nats of likelihood at one labelled token. Forgetting follows the KL from the base (RL's Razor, arXiv
+2509.04259); the direction is that paper's, and the gradient that of learning the base's whole distribution instead of
+one token of it. It costs one more forward pass over the rows that hold anchored tokens.
 
 The base is a frozen copy, reloaded from disk (TRL patches `forward`, so a deep copy would run the trained weights), or,
 with LoRA, the model itself with its adapters switched off.
@@ -80,8 +80,8 @@ def open_anchor(model_dir: Path, model: Any, has_adapter: bool, device: torch.de
     text_config = model.config.get_text_config()
     if found := [name for name in _SCALED if getattr(text_config, name, None) is not None]:
         raise ConfigError(
-            f"sft.anchor_weight: {type(model).__name__} rescales its logits ({', '.join(found)}), which the KL anchor does "
-            "not know; set it to 0."
+            f"sft.anchor_weight: {type(model).__name__} rescales its logits ({', '.join(found)}), which the KL anchor "
+            "does not know; set it to 0."
         )
     if has_adapter:
         return Anchor(None)

@@ -173,7 +173,7 @@ def _trainer(
     check_trainable(tokenizer)
     check_lengths(tokenizer, list(prompts.values()), model_dir, config.max_tokens)
     states = {row["prompt_id"]: think_state(row["prompt"]) for row in prompt_rows(tokenizer, list(prompts.values()))}
-    scorer = Scorer(rewards, prompts, states, tokenizer, config.num_generations)
+    scorer = Scorer(rewards, prompts, states, tokenizer, config.num_generations, CONSTRAINED[config.objective])
     quiet()
     trainer = build_trainer(config, model_dir, base_dir, tokenizer, scorer, folder)
     drop_printer(trainer)

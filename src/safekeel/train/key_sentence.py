@@ -1,19 +1,20 @@
 """The key sentence of a safe thought, and its weight in the loss.
 
 SafeKey (arXiv 2505.16186) finds that whether a reasoning model stays safe under attack is decided in one sentence, the
-first after its restatement of the query, in which it says that the request is harmful. SafeKey finds that sentence with
-GPT-4o and amplifies it with a second head and a second forward pass. Here it is found by rule and weighted:
+first after its restatement of the query, in which it says that the request is harmful. SafeKey has its place labelled
+in the data and amplifies it with a second head and a second forward pass. Here it is found by rule and weighted:
 
     key sentence   of a sample of role `risky`: the first sentence of the thought that names the declared risk category
                    (any name of the taxonomy, its id or a law behind it) or holds a cue that the request is harmful,
                    unlawful or to be declined (`CUES`); none, where no sentence does
-    loss           (Σ_t w_t · −log π(token t)) / number of labelled tokens; w_t = `weight` on tokens that overlap the key
-                   sentence, else 1
+    loss           (Σ_t w_t · −log π(token t)) / number of labelled tokens; w_t = `weight` on tokens that end in the
+                   key sentence, else 1
 
 The denominator counts tokens, not weights: a heavier key sentence leaves the pull of every other token as it was. A
 sentence ends after 。！？!?；; or a newline, or after a full stop that follows no digit and precedes white space.
 
-On STAR-1 (1,000 thoughts, `star1` of the registry) the rule finds a key sentence in {found}
+On STAR-1 (1,000 thoughts, `star1` of the registry) the rule finds a key sentence in 961, with 3 sentences before it in
+the median and at most 6 in nine of ten.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ _SENTENCE_END = re.compile(r"[。！？!?；;\n]|(?<=\D)\.(?=\s|$)")
 CUES = re.compile(
     r"风险|违法|违规|违反|犯罪|有害|危害|危险|歧视|侵犯|不安全|不当|不道德|不能(?:提供|帮|协助|满足|回答)|不应|不该|拒绝|敏感"
     r"|\b(?:illegal|unlawful|harmful|dangerous|unsafe|unethical|inappropriate|sensitive|concerning|crimes?|criminal"
-    r"|risk[sy]?|harass\w*|discriminat\w*|violat\w+|red flag|against (?:the )?(?:law|polic\w+)|polic(?:y|ies)"
+    r"|risk[sy]?|harass\w*|discriminat\w*|(?<!without )violat\w+|red flag"
+    r"|against (?:the )?(?:law|polic\w+)|(?:polic(?:y|ies)|section)[^.]{0,60} (?:says?|states?|prohibits?|applies)"
     r"|refuse|decline|serious (?:request|issue|matter)|can(?:no|')t (?:help|assist|provide|do))\b",
     re.IGNORECASE,
 )
@@ -81,4 +83,4 @@ def token_weights(tokenizer: Tokenizer, written: str, span: tuple[int, int], wei
     opening = len(f"{OPEN}\n") if written.startswith(f"{OPEN}\n") else 0
     start, end = span[0] + opening, span[1] + opening
     offsets = tokenizer(written, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-    return [*(weight if left < end and right > start else 1.0 for left, right in offsets), 1.0]
+    return [*(weight if start < right <= end else 1.0 for _, right in offsets), 1.0]

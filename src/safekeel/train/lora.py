@@ -35,7 +35,7 @@ class LoraSettings(StageConfig):
 
     rank: int = Field(1, ge=1, le=32)
     """Above what the task needs, a higher rank costs base ability (2507.17075, theorem and table)."""
-    alpha: float = Field(16.0, gt=0)
+    alpha: int = Field(16, ge=1)
     """The adapter's output is multiplied by alpha / rank."""
     dropout: float = Field(0.05, ge=0, lt=1)
     target: Literal["all", "mlp", "up_proj"] = "up_proj"
@@ -90,7 +90,7 @@ def merged_state(model: Any) -> dict[str, torch.Tensor]:
         for name, module in base.named_modules():
             if isinstance(module, LoraLayer):
                 weight = module.get_base_layer().weight
-                delta = module.get_delta_weight(model.active_adapter)
+                delta = module.get_delta_weight(model.active_adapter)  # type: ignore[attr-defined]  # of its Linear
                 changed[f"{name}.weight"] = (weight.float() + delta.float()).to(weight.dtype)
     state = {}
     for name, tensor in base.state_dict().items():

@@ -9,7 +9,9 @@ The model folder appears by a rename when its last byte is on the disk: killed o
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -35,6 +37,8 @@ from safekeel.train.shards import FLOATS, ITEM_BYTES, SINGLE, Checkpoint
 
 STAGE, VERSION = "merge", "1"
 MODEL = "model"
+WORKERS = 2
+"""Threads: one computes while the other reads or writes. Each holds a few blocks."""
 DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 CONFIG_FILES = ("config.json", "generation_config.json")
 TOKENIZER_FILES = (
@@ -150,16 +154,34 @@ def write_model(
 
 
 def _write_weights(mix: Mix, folder: Path, dtype: str | None, told: Callable[[int], None]) -> None:
-    shards, scratch = mix.layout.shards(), Scratch()
-    place: dict[str, str] = {}
-    for file, names in shards.items():
-        kept = {name: (_kept(mix, name, stored_as(dtype)), mix.layout.tensors[name].shape) for name in names}
-        with ShardWriter(folder / file.name, kept) as writer:
-            for name in names:
-                place[name] = file.name
-                for block in blocks_of(mix, name, kept[name][0], scratch):
-                    writer.add(block)
-                    told(len(block))
+    shards, place, local = mix.layout.shards(), dict[str, str](), threading.local()
+
+    def write(writer: ShardWriter, name: str, kept: str) -> int:
+        if not hasattr(local, "scratch"):
+            local.scratch = Scratch()
+        done = 0
+        for block in blocks_of(mix, name, kept, local.scratch):
+            writer.write(name, done, block)
+            done += len(block)
+        return done
+
+    with ThreadPoolExecutor(WORKERS, thread_name_prefix="merge") as pool:
+        closing: list[Future[None]] = []
+        for file, names in shards.items():
+            kept = {name: _kept(mix, name, stored_as(dtype)) for name in names}
+            tensors = {name: (kept[name], mix.layout.tensors[name].shape) for name in names}
+            writer = ShardWriter(folder / file.name, tensors)
+            try:
+                for done in as_completed([pool.submit(write, writer, name, kept[name]) for name in names]):
+                    told(done.result())
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                writer.close(is_complete=False)
+                raise
+            closing.append(pool.submit(writer.close))
+            place |= dict.fromkeys(names, file.name)
+        for closed in closing:
+            closed.result()
     if list(shards) != [mix.layout.folder / SINGLE]:
         write_index(folder, place, _size(mix, dtype))
 

@@ -1,8 +1,8 @@
 """Packing: many documents in one row of a batch, none of which sees another, so that no position is spent on padding.
 
-    plan = plan_steps(lengths, batch_size=128, total_steps=390, seed=0)       # which samples make which optimizer step
-    micro = micro_batches(plan, lengths, limit=16_384, world_size=8)          # … and which forward pass of which process
-    batch = RowCollator(documents, pad_id, one_row=False)([{"samples": [3, 0, 7]}])
+    steps = plan_steps(len(lengths), batch_size=128, total_steps=390, seed=0)     # the samples of each optimizer step
+    groups, passes = micro_batches(steps, lengths, limit=16_384, world_size=8)    # … of each forward pass and process
+    batch = RowCollator(documents, pad_id)([{"samples": [3, 0, 7]}])
 
 An optimizer step has the same samples packed or not, on one process or on many, and its loss is the mean over all
 labelled tokens of the step; so packing changes the speed and nothing else (loss and gradients within 1e-5 of the
@@ -139,7 +139,9 @@ class RowCollator:
         self.has_anchor = any(document.anchored for document in documents)
 
     def __call__(self, passes: list[dict[str, list[int]]]) -> dict[str, Any]:
-        chosen = [self.documents[sample] for one in passes for sample in one["samples"]] or [self._nothing()]
+        chosen = [self.documents[sample] for one in passes for sample in one["samples"]]
+        num_tokens = sum(len(document.input_ids) for document in chosen)
+        chosen = chosen or [self._nothing()]
         lengths = [len(document.input_ids) for document in chosen]
         rows = [list(range(len(chosen)))] if self.one_row else fill_rows(lengths, max(lengths))
         width = max(sum(lengths[index] for index in row) for row in rows)
@@ -148,7 +150,7 @@ class RowCollator:
             "input_ids": torch.tensor([row["input_ids"] for row in laid]),
             "labels": torch.tensor([row["labels"] for row in laid]),
             "position_ids": torch.tensor([row["position_ids"] for row in laid]),
-            "num_tokens": torch.tensor([sum(lengths)]),
+            "num_tokens": torch.tensor([num_tokens]),
         }
         if self.has_weights:
             batch["loss_weights"] = torch.tensor([row["weights"] for row in laid], dtype=torch.float32)
@@ -195,17 +197,14 @@ def check_isolation(model: Any) -> None:
     positions = torch.arange(8, device=device)[None]
     training = model.training
     model.eval()
-    with torch.no_grad():
-        alone = model(input_ids=second, position_ids=positions).logits.float()
-        packed = (
-            model(input_ids=torch.cat([first, second], dim=1), position_ids=torch.cat([positions, positions], dim=1))
-            .logits[:, 8:]
-            .float()
-        )
+    row, twice = torch.cat([first, second], dim=1), torch.cat([positions, positions], dim=1)
+    with torch.no_grad():  # as in training without a cache: with one, transformers looks for no boundaries
+        alone = model(input_ids=second, position_ids=positions, use_cache=False).logits.float()
+        packed = model(input_ids=row, position_ids=twice, use_cache=False).logits[:, 8:].float()
     model.train(training)
     difference = ((packed - alone).abs().max() / alone.abs().max().clamp(min=1e-6)).item()
     if not difference <= ISOLATION_TOLERANCE.get(next(model.parameters()).dtype, 1e-4):
         raise EngineError(
-            f"{type(model).__name__} does not keep packed documents apart (a logit moves by {difference:.1%} when another "
-            "document stands before it); set sft.packing=false, or another sft.attention."
+            f"{type(model).__name__} does not keep packed documents apart (a logit moves by {difference:.1%} when "
+            "another document stands before it); set sft.packing=false, or another sft.attention."
         )

@@ -11,6 +11,7 @@ TRL's own templating would delete the reasoning of R1-style targets on both side
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -26,8 +27,10 @@ from safekeel.errors import DataError
 from safekeel.files import read_json
 from safekeel.progress import Progress
 from safekeel.records import read_jsonl, write_jsonl
+from safekeel.train.lora import LoraSettings
 from safekeel.train.preference_data import Dropped, Gathered, Relabelled, Tokenised, reasons, relabel, tokenise
 from safekeel.train.preference_sources import corpus_pairs, file_pairs, jade_pairs, judged_files, nano_pairs, sources_of
+from safekeel.train.text import Encoded
 
 STAGE, VERSION = "preference", "1"
 PAIRS, REJECTED, REFERENCE, METRICS = "pairs.jsonl", "rejected.jsonl", "reference.json", "metrics.jsonl"
@@ -47,6 +50,8 @@ class PreferenceConfig(StageConfig):
     """Rejected responses taken of one prompt of the corpus."""
     allow_benchmarks: tuple[str, ...] = ()
     """Benchmarks that may be trained on (`jade`); they measure nothing afterwards."""
+    lora: LoraSettings | None = None
+    """None = all weights are trained. Dropout of the adapters is off here, as TRL has it for DPO."""
     beta: float = Field(0.1, gt=0)
     """Weight of the distance to the reference (DPO, 2305.18290, section 6)."""
     safety_margin: float = Field(5.0, ge=0)
@@ -56,13 +61,19 @@ class PreferenceConfig(StageConfig):
     learning_rate: float = Field(5e-5, gt=0)
     num_epochs: float = Field(1.0, gt=0)
     batch_size: int = Field(32, ge=1)
-    """Pairs per optimizer step."""
-    micro_batch_size: int = Field(32, ge=1)
-    """Pairs per forward pass; must divide `batch_size` where it is smaller."""
+    """Pairs per optimizer step, over all processes."""
+    micro_batch_size: int | None = Field(None, ge=1)
+    """Pairs of one forward pass on one process. None = the process' whole share of the batch."""
     num_checkpoints: int = Field(2, ge=1)
     max_length: int = Field(512, ge=16)
     """Tokens of prompt and response; a pair with a longer side is left out whole, counted and shown."""
-    gradient_checkpointing: bool = False
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of forward and backward pass, as in `sft`."""
+    activation_checkpointing: Literal["auto", "on", "off"] = "auto"
+    attention: str | None = None
+    """`attn_implementation` of transformers, as in `sft`."""
+    num_gauge_texts: int = Field(32, ge=0)
+    """Replay answers of the corpus on which `kl/replay` is read; 0 = never."""
     seed: int = 0
 
 
@@ -104,7 +115,8 @@ def run(
     warnings = [*gathered.warnings, *notes, *_shown(counts, config, say)]
     steps = num_steps(config, len(tokenised.rows))
     if not resume or step_of(resume[-1]) < steps:  # else a kill came after the last step
-        _train(config, stage, model_dir, tokenizer, tokenised, steps, progress)
+        replay = _replay_texts(config, tokenizer, corpus)
+        _train(config, stage, model_dir, tokenizer, tokenised, replay, steps, progress)
     last = complete_checkpoints(folder)[-1]
     shutil.copytree(last, stage.dir / "model", dirs_exist_ok=True)
     for path in [stage.dir / "model", *complete_checkpoints(folder)]:
@@ -197,18 +209,32 @@ def _train(
     model_dir: Path,
     tokenizer: Any,
     tokenised: Tokenised,
+    replay: list[Encoded],
     steps: int,
     progress: Progress,
 ) -> None:
     from safekeel.train.checkpoints import StageCallback, complete_checkpoints, step_of
-    from safekeel.train.preference_trainer import open_trainer, with_reference
+    from safekeel.train.preference_setup import open_trainer
     from safekeel.train.sft import drop_printer
 
-    resume = complete_checkpoints(stage.dir / "checkpoints")
-    rows = with_reference(tokenised.rows, read_json(stage.dir / REFERENCE))
-    trainer, reference = open_trainer(config, model_dir, tokenizer, rows, steps, stage.dir / "checkpoints")
+    folder, metrics = stage.dir / "checkpoints", stage.dir / METRICS
+    resume = complete_checkpoints(folder)
+    earlier = read_json(stage.dir / REFERENCE)
+    trainer, reference = open_trainer(config, model_dir, tokenizer, tokenised.rows, steps, folder, replay, earlier)
     atomic_write_json(stage.dir / REFERENCE, reference)
     drop_printer(trainer)
-    resumed_step = step_of(resume[-1]) if resume else 0
-    trainer.add_callback(StageCallback(stage.dir / METRICS, STAGE, progress, resumed_step))
+    trainer.add_callback(StageCallback(metrics, STAGE, progress, step_of(resume[-1]) if resume else 0))
+    if rows := metrics.read_text("utf-8").splitlines():  # TRL's own count is not in its checkpoints
+        trainer._total_train_tokens = int(json.loads(rows[-1])["num_tokens"])
     trainer.train(resume_from_checkpoint=str(resume[-1]) if resume else None)
+
+
+def _replay_texts(config: PreferenceConfig, tokenizer: Any, corpus: Path) -> list[Encoded]:
+    """The gauge's texts: `num_gauge_texts` of the corpus' replay answers, evenly over it."""
+    from safekeel.train.text import encode
+
+    samples = [sample for sample in read_jsonl(corpus / "sft.jsonl", Sample) if sample.role == "replay"]
+    every = max(1, len(samples) // max(1, config.num_gauge_texts))
+    chosen = samples[::every][: config.num_gauge_texts]
+    texts = [encode(tokenizer, sample.prompt, sample.thought, sample.answer) for sample in chosen]
+    return [text for text in texts if len(text.prompt_ids) + len(text.completion_ids) <= config.max_length]

@@ -42,8 +42,8 @@ class StopRule:
 def no_numbers(step: int, what: str) -> str:
     """The message of a run whose weights are lost."""
     return (
-        f"RL stopped at step {step}: {what}. No checkpoint was written at this step; those of earlier steps stay. Lower "
-        "rl.learning_rate (or raise rl.kl_beta, or use float32) and run the command again."
+        f"RL stopped at step {step}: {what}. No checkpoint was written at this step, those of earlier steps stay. "
+        "Lower rl.learning_rate (or raise rl.kl_beta, or use float32) and run the command again."
     )
 
 

@@ -99,8 +99,8 @@ def weights(config: RlConfig, dual: DualController) -> list[float]:
     return found
 
 
-def prompt_costs(prompt: Prompt, outcomes: Sequence[Outcome]) -> list[tuple[str, float, int]]:
-    """(constraint, cost, completions behind it) of one prompt's group.
+def prompt_costs(prompt: Prompt, outcomes: Sequence[Outcome], bounded: Collection[str]) -> list[tuple[str, float, int]]:
+    """(constraint, cost, completions behind it) of one prompt's group, for the constraints in `bounded`.
 
     over_refusal: the positive part of its own excess of refusals. capability: the base's pass rate minus the group's,
     signed, since the constraint is on the mean of paired differences. safety: share of unsafe answers.
@@ -111,23 +111,25 @@ def prompt_costs(prompt: Prompt, outcomes: Sequence[Outcome]) -> list[tuple[str,
         excess = prompt_excess(sum(refused) / len(refused), base_refusal_rate(prompt))
         found.append(("over_refusal", excess, len(refused)))
     right = [value for outcome in outcomes if (value := outcome.rewards["right_answer"]) is not None]
-    if right:
+    if right and "capability" in bounded:  # else the base's result may be unknown
         found.append(("capability", base_pass_rate(prompt) - sum(right) / len(right), len(right)))
     unsafe = [outcome.unsafe for outcome in outcomes if outcome.unsafe is not None]
     if unsafe:
         found.append(("safety", sum(unsafe) / len(unsafe), len(unsafe)))
-    return found
+    return [row for row in found if row[0] in bounded]
 
 
 @dataclass
 class Scorer:
-    """Scores rollout batches. `eos_ids` are the tokens that end a completion; `states` how each prompt ended."""
+    """Scores rollout batches. `eos_ids` are the tokens that end a completion; `states` how each prompt ended;
+    `bounded` the constraints whose costs are taken."""
 
     rewards: RewardSet
     prompts: dict[str, Prompt]
     states: dict[str, ThinkState]
     tokenizer: Tokenizer
     num_generations: int
+    bounded: Collection[str]
     eos_ids: Collection[int] = ()
     pending: list[tuple[str, float, int]] = field(default_factory=list)
     """Costs since the last dual step, of this process."""
@@ -167,7 +169,8 @@ class Scorer:
         for (prompt, _), outcome in zip(items, outcomes, strict=True):
             _check(prompt, outcome)
         for start in range(0, len(items), self.num_generations):
-            self.pending += prompt_costs(items[start][0], outcomes[start : start + self.num_generations])
+            group = outcomes[start : start + self.num_generations]
+            self.pending += prompt_costs(items[start][0], group, self.bounded)
         self._batch, self._outcomes = completion_ids, outcomes
         self.seconds = time.perf_counter() - started
         return outcomes

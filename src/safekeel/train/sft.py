@@ -64,11 +64,11 @@ class SftConfig(StageConfig):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of forward and backward pass. auto: bf16 where the accelerator has it, fp32 on CPU (bf16 is slower there)."""
     activation_checkpointing: Literal["auto", "on", "off"] = "auto"
-    """Recompute activations in the backward pass. auto: on accelerators, where long thoughts would not fit else."""
+    """Recompute activations in the backward pass. auto: on accelerators, where long thoughts would not fit."""
     activation_offload: bool = False
     """Keep checkpointed activations in host memory."""
     attention: str | None = None
-    """`attn_implementation` of transformers; None = flash_attention_2 where installed with an accelerator, else sdpa."""
+    """`attn_implementation` of transformers; None = flash_attention_2 where there is one with an accelerator, or sdpa."""
     seed: int = 0
 
     @model_validator(mode="before")
@@ -77,9 +77,18 @@ class SftConfig(StageConfig):
         return with_regime(values) if isinstance(values, dict) else values
 
 
-def run(config: SftConfig, stage: Stage, model_dir: Path, corpus: Path, progress: Progress) -> None:
+def run(config: SftConfig, stage: Stage, model_dir: Path, corpus: Path, progress: Progress) -> list[str]:
     """Fill the stage folder with `checkpoints/checkpoint-N`, `metrics.jsonl` and `too_long.jsonl`; continues from its
-    last checkpoint."""
+    last checkpoint.
+
+    Returns:
+        What the user should know (samples left out, thinking switched on), also in the manifest's warnings.
+
+    Raises:
+        DataError: a tokenizer or corpus that cannot be trained on, or too little disk.
+        ConfigError: a batch that cannot be shared out as asked.
+        EngineError: a loss or weight that is not finite, or a model that cannot do what is asked.
+    """
     from safekeel.train.checkpoints import (
         StageCallback,
         complete_checkpoints,
@@ -102,8 +111,6 @@ def run(config: SftConfig, stage: Stage, model_dir: Path, corpus: Path, progress
     is_anchored = config.anchor_weight > 0
     prepared = prepare(tokenizer, samples, config.max_length, config.key_sentence_weight, is_anchored)
     notes += set_apart(prepared, stage.dir, drop=config.too_long == "drop")
-    for note in notes:
-        progress("sft", resumed_step, max(1, resumed_step), note=note)
     total_steps = num_steps(config, len(prepared.documents))
     if resumed_step < total_steps:  # else a kill came after the last step
         trainer = open_trainer(config, model_dir, tokenizer, prepared.documents, total_steps, folder)
@@ -121,6 +128,7 @@ def run(config: SftConfig, stage: Stage, model_dir: Path, corpus: Path, progress
         "key_sentences": prepared.num_key_sentences,
     }
     stage.finish([*complete_checkpoints(folder), metrics, stage.dir / TOO_LONG], counts, notes)
+    return notes
 
 
 def num_steps(config: SftConfig, num_samples: int) -> int:
@@ -162,7 +170,7 @@ def open_trainer(
         train_dataset=given.dataset,
         processing_class=tokenizer,
         peft_config=adapters,
-        is_planned=config.packing,
+        steps_per_epoch=-(-len(documents) // config.batch_size) if config.packing else None,
     )
     drop_printer(trainer)
     if config.packing:

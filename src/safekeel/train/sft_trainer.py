@@ -47,15 +47,17 @@ class PaddedCollator(DataCollatorForLanguageModeling):
 class SafeSftTrainer(SFTTrainer):
     """
     Args:
-        is_planned: batches come from `packing.RowCollator`, in the order they are to be trained.
-        anchor, anchor_weight: KL to the base; None = off.
+        steps_per_epoch: given where batches come from `packing.RowCollator`, in the order they are to be trained; None
+            = the Trainer samples them.
     """
 
-    def __init__(
-        self, *, is_planned: bool = False, anchor: Anchor | None = None, anchor_weight: float = 0.0, **arguments: Any
-    ) -> None:
+    anchor: Anchor | None = None
+    """Set before training to hold marked samples to the base, with `anchor_weight`."""
+    anchor_weight: float = 0.0
+
+    def __init__(self, *, steps_per_epoch: int | None = None, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self.is_planned, self.anchor, self.anchor_weight = is_planned, anchor, anchor_weight
+        self.is_planned, self.steps_per_epoch = steps_per_epoch is not None, steps_per_epoch or 1
         self.has_adapter = hasattr(self.model, "peft_config")
         self._hidden: Tensor | None = None
         if isinstance(self.data_collator, PaddedCollator | RowCollator):
@@ -65,6 +67,14 @@ class SafeSftTrainer(SFTTrainer):
         """The transformers model, without wrappers and adapters around it."""
         model = self.accelerator.unwrap_model(self.model)
         return model.get_base_model() if self.has_adapter else model
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """The plan holds all epochs as one, which the Trainer would show as such."""
+        shown = self.state.epoch
+        if self.is_planned and shown is not None:
+            self.state.epoch = self.state.global_step / self.steps_per_epoch
+        super().log(logs, start_time)
+        self.state.epoch = shown
 
     def _remember(self, module: Any, arguments: Any, output: Any) -> None:
         """Keep the last hidden states of a pass for the losses that TRL's fused head does not give."""
@@ -163,7 +173,7 @@ class SafeSftTrainer(SFTTrainer):
             DataError: the disk has no room for it.
         """
         folder = Path(output_dir or str(self.args.output_dir))
-        for name, weight in self.model.named_parameters():
+        for name, weight in self._plain().named_parameters():
             if weight.requires_grad and not torch.isfinite(weight).all():
                 raise EngineError(
                     f"{name} is not finite after step {self.state.global_step}; {self._stays()} Lower "
@@ -174,7 +184,7 @@ class SafeSftTrainer(SFTTrainer):
             return
         folder.mkdir(parents=True, exist_ok=True)
         save_merged(self.accelerator.unwrap_model(self.model), folder)
-        self.processing_class.save_pretrained(folder)
+        self._tokenizer.save_pretrained(folder)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         require_room(Path(str(self.args.output_dir)), sum(p.numel() for p in model.parameters()) * BYTES_PER_WEIGHT)

@@ -1,4 +1,4 @@
-"""Safetensors files written tensor after tensor, the index of a sharded model, and a full disk said in a sentence."""
+"""Safetensors files written tensor by tensor, the index of a sharded model, and a full disk said in a sentence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from safekeel.errors import DataError
@@ -22,59 +21,73 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class ShardWriter:
-    """One safetensors file, tensor after tensor in the order of its header.
+    """One safetensors file whose tensors may be written in any order and by several threads.
+
+    Its room is taken at once: a disk that is too small is known before the first tensor, and writing is faster.
 
     Args:
-        tensors: name -> (dtype, shape), in the order in which their bytes will come.
+        tensors: name -> (dtype, shape), in the order of their bytes.
+
+    Raises:
+        DataError: the disk is full.
     """
 
     def __init__(self, file: Path, tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
         header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-        end = 0
+        self.file, self._starts, end = file, dict[str, int](), 0
         for name, (dtype, shape) in tensors.items():
             first, end = end, end + ITEM_BYTES[dtype] * math.prod(shape)
+            self._starts[name] = first
             header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [first, end]}
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
         text += b" " * (-len(text) % _ALIGNMENT)
-        self.file, self.num_bytes, self.written = file, end, 0
+        self._data = 8 + len(text)
         with no_space(file):
-            self._stream = file.open("wb", buffering=0)
-            self._write(struct.pack("<Q", len(text)) + text)
+            self._handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            try:
+                _take_room(self._handle, self._data + end)
+                self._put(struct.pack("<Q", len(text)) + text, 0)
+            except OSError:
+                os.close(self._handle)
+                raise
 
-    def add(self, block: memoryview) -> None:
-        """Append bytes.
+    def write(self, name: str, first: int, block: memoryview) -> None:
+        """Put bytes of a tensor at its byte `first`.
 
         Raises:
             DataError: the disk is full.
         """
         with no_space(self.file):
-            self._write(block)
-        self.written += len(block)
+            self._put(block, self._data + self._starts[name] + first)
 
-    def __enter__(self) -> ShardWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Flush to the disk; a file that was not finished is only closed.
+    def close(self, is_complete: bool = True) -> None:
+        """Flush to the disk where the file is worth it.
 
         Raises:
             DataError: the disk is full.
         """
-        if error is not None:
-            self._stream.close()
-            return
-        if self.written != self.num_bytes:
-            raise RuntimeError(f"{self.file}: {self.written} bytes were written, the header has {self.num_bytes}")
         with no_space(self.file):
-            os.fsync(self._stream.fileno())
-            self._stream.close()
+            try:
+                if is_complete:
+                    os.fsync(self._handle)
+            finally:
+                os.close(self._handle)
 
-    def _write(self, block: bytes | memoryview) -> None:
+    def _put(self, block: bytes | memoryview, place: int) -> None:
         done, view = 0, memoryview(block)
         while done < len(view):
-            done += self._stream.write(view[done:]) or 0
+            done += os.pwrite(self._handle, view[done:], place + done)
+
+
+def _take_room(handle: int, num_bytes: int) -> None:
+    try:
+        os.posix_fallocate(handle, 0, num_bytes)
+    except AttributeError:  # no such call on macOS
+        os.truncate(handle, num_bytes)
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise
+        os.truncate(handle, num_bytes)  # a file system that cannot
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import struct
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -47,12 +48,13 @@ class TensorInfo(NamedTuple):
 class Checkpoint:
     """The tensors of a model folder by name, in the order of their files and of their bytes in them.
 
-    A context manager; `read` keeps files open until the end of the block.
+    A context manager; `read`, which threads may share, keeps files open until the end of the block.
     """
 
     def __init__(self, folder: Path, tensors: Mapping[str, TensorInfo], config: dict[str, Any]) -> None:
         self.folder, self.tensors, self.config = Path(folder), dict(tensors), config
         self._open: dict[Path, int] = {}
+        self._opening = threading.Lock()
 
     @classmethod
     def open(cls, folder: Path) -> Checkpoint:
@@ -92,8 +94,9 @@ class Checkpoint:
             DataError: the file ends early (it was changed since it was opened) or cannot be read.
         """
         info = self.tensors[name]
-        if info.file not in self._open:
-            self._open[info.file] = os.open(info.file, os.O_RDONLY)
+        with self._opening:
+            if info.file not in self._open:
+                self._open[info.file] = os.open(info.file, os.O_RDONLY)
         done = 0
         while done < len(into):
             try:

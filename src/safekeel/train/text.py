@@ -1,8 +1,8 @@
 """The exact tokens of a training sample, for SFT, preference and GRPO alike: what generation would be given and write.
 
     encoded = encode(tokenizer, sample.prompt, sample.thought, sample.answer)
-    encoded.prompt_ids + encoded.completion_ids        # BOS … <｜Assistant｜><think>⏎ | thought ⏎</think>⏎⏎ answer EOS
-    labels(encoded)                                    # -100 on the prompt, the completion's own ids after it
+    encoded.prompt_ids + encoded.completion_ids    # … <｜Assistant｜><think>⏎ + thought⏎</think>⏎⏎answer EOS
+    labels(encoded)                                # -100 on the prompt, then the completion's own ids
 
 A sample is never rendered as a conversation: R1's template deletes everything up to `</think>` from assistant turns, and
 with it the reasoning (docs/glossary: "reasoning survives"). The three endings of a generation prompt (`safekeel.chat`):

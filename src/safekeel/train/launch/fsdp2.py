@@ -115,10 +115,9 @@ def load_own_rows(model: Any, model_dir: Path, seed: int) -> None:
             if stored not in files:
                 raise DataError(f"{model_dir} holds no tensor {stored!r}; expected the weights of its own config.json.")
             rows = files[stored].get_slice(stored)
-            if tuple(rows.get_shape()) != tuple(parameter.shape):
-                raise DataError(
-                    f"{model_dir}: {stored} is {tuple(rows.get_shape())}, its config.json says {tuple(parameter.shape)}."
-                )
+            found, expected = tuple(rows.get_shape()), tuple(parameter.shape)
+            if found != expected:
+                raise DataError(f"{model_dir}: {stored} is {found}, its config.json says {expected}.")
             own = parameter.to_local()
             own.copy_(rows[start : start + own.shape[0]])
 

@@ -24,11 +24,13 @@ class ModelWithLoss(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: Tensor, labels: Tensor, position_ids: Tensor) -> Tensor:
-        """Sum of the negative log-likelihoods in nats, float32.
+    def forward(
+        self, input_ids: Tensor, labels: Tensor, position_ids: Tensor, loss_weights: Tensor | None = None
+    ) -> Tensor:
+        """Sum of the negative log-likelihoods in nats, float32; each times its weight, where there are weights.
 
         Args:
-            input_ids, labels, position_ids: [rows, length], as `packing.RowCollator` lays them.
+            input_ids, labels, position_ids, loss_weights: [rows, length], as `packing.RowCollator` lays them.
         """
         hidden = self.model.base_model(
             input_ids=input_ids, position_ids=position_ids, attention_mask=None, use_cache=False
@@ -36,6 +38,7 @@ class ModelWithLoss(nn.Module):
         learned = labels[:, 1:] != IGNORED
         states, targets = hidden[:, :-1][learned], labels[:, 1:][learned]
         if targets.numel():
-            return label_nll(states, head_of(self.model), targets)[0].sum()
+            losses = label_nll(states, head_of(self.model), targets)[0]
+            return (losses if loss_weights is None else losses * loss_weights[:, 1:][learned]).sum()
         # A process without samples in this pass still runs the same collectives, forward and backward.
         return 0.0 * label_nll(hidden[:, 0], head_of(self.model), input_ids[:, 0])[0].sum()

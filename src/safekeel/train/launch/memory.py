@@ -14,8 +14,6 @@ from safekeel.train.launch.shape import Shape
 
 OVERHEAD = 0.08
 """Share of a device that is left free: context, allocator slack, communication buffers (NCCL's own are near 1 GB)."""
-MASTER_BYTES = GRADIENT_BYTES = 4  # float32 in every stage here; Adam then keeps two float32 moments per parameter
-ADAM_BYTES = 8
 LOSS_COLUMNS = 32_768  # words whose logits TRL 1.16 makes at a time (`_CHUNKED_LOGPROB_CHUNK_SIZE`), for all positions
 MOST_LOGITS = 2**26  # logits that `token_loss.py` makes at a time
 
@@ -36,14 +34,18 @@ class Work:
     """2 for bfloat16, 4 for float32: the format of activations and of weights at work."""
     trained: int
     """Parameters that are trained (all, or the adapters')."""
+    stored_bytes: int = 4
+    """Per trained parameter; its gradient has as many and Adam's two moments twice as many."""
+    frozen_bytes: int = 2
+    """Per parameter that is not trained."""
     shards: int = 1
     """Devices over which weights, gradients and optimizer are spread (FSDP2, ZeRO-3); 1: each holds all."""
     activations: Activations = "keep"
     head: Head = "columns"
     packed: bool = False
     """Rows hold several documents, so attention needs an explicit mask."""
-    reference: bool = False
-    """A frozen copy of the model is held as well (DPO and a KL term without adapters)."""
+    references: int = 0
+    """Frozen copies of the model that are held as well (for a KL to the start or the base)."""
     generated_rows: int = 0
     """Completions sampled at a time, each up to `length` tokens; 0 where nothing is generated here."""
 
@@ -57,7 +59,7 @@ class Memory:
     """Weights gathered or cast for the layers at work."""
     gradients: int
     optimizer: int
-    reference: int
+    references: int
     activations: int
     """Kept from the forward pass until the backward pass of the layer."""
     recomputed: int
@@ -70,7 +72,7 @@ class Memory:
     def total(self) -> int:
         """Bytes at the worst moment: logits are gone before the first layer is computed again, and nothing of the
         backward pass exists while completions are generated."""
-        held = self.weights + self.working + self.optimizer + self.reference
+        held = self.weights + self.working + self.optimizer + self.references
         return held + max(self.gradients + self.activations + max(self.logits, self.recomputed), self.cache)
 
     def parts(self) -> dict[str, int]:
@@ -80,14 +82,14 @@ class Memory:
 
 def estimate(shape: Shape, work: Work) -> Memory:
     """Peak bytes of one device for this work."""
-    frozen = shape.params - work.trained if work.trained < shape.params else 0
-    weights = MASTER_BYTES * work.trained + work.value_bytes * frozen
+    frozen = shape.params if work.trained < shape.params else 0  # adapters come on top of the model
+    weights = work.stored_bytes * work.trained + work.frozen_bytes * frozen
     return Memory(
         weights=weights // work.shards,
         working=_working(shape, work, frozen > 0),
-        gradients=GRADIENT_BYTES * work.trained // work.shards,
-        optimizer=ADAM_BYTES * work.trained // work.shards,
-        reference=work.value_bytes * shape.params // work.shards if work.reference else 0,
+        gradients=work.stored_bytes * work.trained // work.shards,
+        optimizer=2 * work.stored_bytes * work.trained // work.shards,
+        references=work.references * work.value_bytes * shape.params // work.shards,
         activations=activation_bytes(shape, work),
         recomputed=0 if work.activations == "keep" else _layer_bytes(shape, work),
         logits=logit_bytes(shape, work),
@@ -150,5 +152,6 @@ def _working(shape: Shape, work: Work, has_frozen: bool) -> int:
     spread again; without sharding the casts that autocast keeps until the pass ends."""
     if work.shards > 1:
         gathered = work.value_bytes * (2 * shape.layer_params + shape.root_params)
-        return gathered + (0 if has_frozen else MASTER_BYTES * max(shape.layer_params, shape.root_params))
-    return 0 if work.value_bytes == 4 or has_frozen else work.value_bytes * shape.params
+        return gathered + (0 if has_frozen else work.stored_bytes * max(shape.layer_params, shape.root_params))
+    is_cast = work.value_bytes < work.stored_bytes and not has_frozen
+    return work.value_bytes * shape.params if is_cast else 0

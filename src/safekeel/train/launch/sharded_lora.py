@@ -1,6 +1,7 @@
 """LoRA on a sharded model: adapters that start the same on any number of processes, and merged checkpoints.
 
-Which matrices get one is `train/lora.py`'s decision. PEFT's own merging cannot be used: no process holds a whole matrix.
+Which matrices get one is `train/lora.py`'s decision. PEFT's own merging cannot be used: no process holds a whole
+matrix.
 """
 
 from __future__ import annotations

@@ -24,23 +24,11 @@ POLL_SECONDS = 0.25
 _KINDS: dict[int, type[SafeKeelError]] = {2: UsageError, 3: DataError, 4: EngineError}
 
 
-def command(job: Path, processes: int, machines: int = 1, rendezvous: str | None = None) -> list[str]:
-    """The torchrun command line of a job.
-
-    Args:
-        processes: per machine.
-        rendezvous: HOST:PORT of one machine, the same on all; needed where there are several machines.
-
-    Raises:
-        UsageError: several machines without a rendezvous.
-    """
-    if machines > 1 and not rendezvous:
-        raise UsageError(f"{machines} machines need launch.rendezvous=HOST:PORT, an address of one that all can reach.")
-    where = ["--standalone"] if machines == 1 else ["--rdzv-backend", "c10d", "--rdzv-endpoint", str(rendezvous)]
+def command(job: Path, processes: int) -> list[str]:
+    """The torchrun command line of a job on this machine."""
     return [
-        *(sys.executable, "-m", "torch.distributed.run", *where),
-        *("--nnodes", str(machines), "--nproc-per-node", str(processes)),
-        *("-m", WORKER, str(job)),
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+        *("--nproc-per-node", str(processes), "-m", WORKER, str(job)),
     ]
 
 

@@ -1,0 +1,197 @@
+"""The SFT stage: stock where nothing is switched on, the same after a kill, and stopped by the first broken number."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("trl", reason="needs the train extra")
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from safekeel.artifact import Stage, read_manifest
+from safekeel.chat import load_tokenizer
+from safekeel.config import build
+from safekeel.corpus.nano_source import paired_requests, safety_samples
+from safekeel.errors import ConfigError, DataError, EngineError
+from safekeel.nano.model import shipped_checkpoint
+from safekeel.nano.words import load_words
+from safekeel.records import write_jsonl
+from safekeel.train import sft
+from safekeel.train.checkpoints import complete_checkpoints
+from safekeel.train.regimes import REGIMES
+from safekeel.train.sft_data import as_dataset, prepare
+from safekeel.train.sft_trainer import require_room
+
+SAMPLES = [
+    sample.model_copy(update={"role": "replay"}) if number % 3 == 0 else sample
+    for number, sample in enumerate(safety_samples(paired_requests(load_words(), "sft", 8, 0.5, random.Random(0))))
+]
+EVERYTHING = {"anchor_weight": 0.5, "key_sentence_weight": 3.0}
+LORA = {"rank": 4, "target": "all", "dropout": 0.3}
+
+
+def settings(**changed: Any) -> sft.SftConfig:
+    """Four steps, a checkpoint after the second and the fourth."""
+    return build(sft.SftConfig, {"batch_size": 8, "num_epochs": 2, "num_checkpoints": 2, **changed}, "sft")
+
+
+def train(config: sft.SftConfig, folder: Path, kill_at: int | None = None) -> list[str]:
+    """The stage on the corpus beside `folder`, killed by SIGKILL in a step."""
+    torch.set_num_threads(1)  # sums in another order are other sums
+
+    def progress(label: str, done: int, total: int, value: float = 0.0, note: str = "") -> None:
+        if done == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    corpus = folder.parent / "corpus"
+    stage = Stage(
+        folder, sft.STAGE, sft.VERSION, config.model_dump(mode="json"), [corpus / "sft.jsonl"], config.seed, "test"
+    )
+    return sft.run(config, stage, shipped_checkpoint(), corpus, progress)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    (tmp_path / "corpus").mkdir()
+    write_jsonl(tmp_path / "corpus/sft.jsonl", SAMPLES)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Fresh processes that share their imports; forked from one that has run nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["safekeel.train.sft_trainer", "safekeel.train.sft_batches", "peft"])
+    return context
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"packing": True, "micro_tokens": 160, **EVERYTHING},
+        {"packing": True, "lora": LORA, "anchor_weight": 0.5, "learning_rate": 5e-3},
+    ],
+    ids=["default", "packed", "lora"],
+)
+def test_after_kill_9_the_same_command_gives_the_same_weights(corpus: Path, processes, changed: dict[str, Any]) -> None:
+    config = settings(**changed)
+    for name, kill_at, code in (
+        ("whole", None, 0),
+        ("killed", 3, -signal.SIGKILL),
+        ("killed", None, 0),
+    ):
+        process = processes.Process(target=train, args=(config, corpus / name, kill_at))
+        process.start()
+        process.join(120)
+        assert process.exitcode == code, (name, kill_at)
+        if code:  # dead in the third step: the first checkpoint is whole, and there is no other
+            assert [path.name for path in complete_checkpoints(corpus / name / "checkpoints")] == ["checkpoint-2"]
+    for step in (2, 4):
+        whole, killed = (
+            load_file(corpus / name / f"checkpoints/checkpoint-{step}/model.safetensors")
+            for name in ("whole", "killed")
+        )
+        assert set(whole) == set(killed) and all(torch.equal(whole[name], killed[name]) for name in whole)
+    assert (corpus / "whole/metrics.jsonl").read_bytes() == (corpus / "killed/metrics.jsonl").read_bytes()
+    # Every checkpoint opens as an ordinary model and is not the base.
+    model = AutoModelForCausalLM.from_pretrained(corpus / "whole/checkpoints/checkpoint-4", dtype="float32")
+    base = AutoModelForCausalLM.from_pretrained(shipped_checkpoint(), dtype="float32")
+    assert type(model) is type(base)
+    moved = [not torch.equal(a, b) for a, b in zip(model.parameters(), base.parameters(), strict=True)]
+    assert any(moved) and (all(moved) if "lora" not in changed else not all(moved))
+    counts = read_manifest(corpus / "whole")["counts"]
+    assert counts["samples"] == counts["in"] == len(SAMPLES) == 16 and counts["steps"] == 4
+
+
+def test_with_nothing_switched_on_it_is_the_stock_trainer(tmp_path: Path) -> None:
+    from trl import SFTTrainer
+
+    torch.set_num_threads(1)
+    config, tokenizer = settings(), load_tokenizer(shipped_checkpoint())
+    documents = prepare(tokenizer, SAMPLES, 512).documents
+    ours = sft.open_trainer(config, shipped_checkpoint(), tokenizer, documents, 3, tmp_path / "ours")
+    more = {"per_device_train_batch_size": 8, "train_sampling_strategy": "group_by_length"}
+    stock = SFTTrainer(
+        model=AutoModelForCausalLM.from_pretrained(shipped_checkpoint(), dtype="float32"),
+        args=sft.arguments(config, 3, tmp_path / "stock", bf16=False, **more),
+        train_dataset=as_dataset(documents),
+        processing_class=tokenizer,
+    )
+    ours.train()
+    stock.train()
+    assert all(torch.equal(a, b) for a, b in zip(ours.model.parameters(), stock.model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("num_checkpoints", "said"), [(1, "The loss is .* at step [23]"), (4, "is not finite after step 1")]
+)
+def test_a_number_that_is_not_finite_stops_training_before_a_checkpoint(
+    corpus: Path, num_checkpoints: int, said: str
+) -> None:
+    config = settings(learning_rate=1e30, num_checkpoints=num_checkpoints)
+    with pytest.raises(EngineError, match=f"{said}.*learning_rate"):
+        train(config, corpus / "nan")
+    assert complete_checkpoints(corpus / "nan/checkpoints") == []
+
+
+def test_too_long_samples_stop_or_are_left_out_as_asked(corpus: Path) -> None:
+    lengths = sorted(len(d.input_ids) for d in prepare(load_tokenizer(shipped_checkpoint()), SAMPLES, 512).documents)
+    with pytest.raises(DataError, match="too_long"):
+        train(settings(max_length=lengths[8]), corpus / "stop")
+    notes = train(settings(max_length=lengths[8], too_long="drop", num_epochs=0.5), corpus / "drop")
+    manifest = read_manifest(corpus / "drop")
+    assert manifest["warnings"] == notes and "left out" in notes[0]
+    assert manifest["counts"]["dropped"]["too_long"] == sum(length > lengths[8] for length in lengths) > 0
+    assert {row["path"] for row in manifest["outputs"]} >= {"too_long.jsonl", "metrics.jsonl"}
+
+
+def test_defaults_come_from_the_regime_and_a_recipe_overrides_them() -> None:
+    assert sft.SftConfig() == build(sft.SftConfig, {"regime": "nano"}, "sft")
+    default = sft.SftConfig().model_dump()
+    for (name, way), regime in REGIMES.items():
+        config = build(sft.SftConfig, {"regime": name, **({"lora": {}} if way == "lora" else {})}, "sft")
+        assert (config.learning_rate, config.num_epochs, config.batch_size) == regime[:3]
+        assert (config.scheduler, config.weight_decay) == regime[3:5] and regime.source
+    assert all(
+        getattr(REGIMES["nano", "full"], key) == default[key] for key in ("learning_rate", "num_epochs", "batch_size")
+    )
+    mine = build(sft.SftConfig, {"regime": "real", "lora": {"rank": 8}, "learning_rate": 1e-4}, "sft")
+    assert (mine.learning_rate, mine.num_epochs, mine.lora.rank) == (1e-4, 10.0, 8)  # type: ignore[union-attr]
+    with pytest.raises(ConfigError, match="regime"):
+        build(sft.SftConfig, {"regime": "big"}, "sft")
+    with pytest.raises(ConfigError, match="rank"):
+        build(sft.SftConfig, {"lora": {"rank": 64}}, "sft")
+
+
+def test_a_batch_is_shared_by_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sft.share_of(settings(batch_size=32)) == (32, 1)
+    assert sft.share_of(settings(batch_size=32, micro_batch_size=4)) == (4, 8)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert sft.share_of(settings(batch_size=32, micro_batch_size=4)) == (4, 2)
+    for batch, micro in ((30, None), (2, None), (32, 3)):
+        with pytest.raises(ConfigError, match="batch_size"):
+            sft.share_of(settings(batch_size=batch, micro_batch_size=micro))
+
+
+def test_on_cpu_it_is_fp32_without_checkpointing_unless_asked(tmp_path: Path) -> None:
+    assert torch.accelerator.is_available() or not sft.uses_bf16(settings())
+    assert sft.uses_bf16(settings(precision="bf16")) and not sft.uses_bf16(settings(precision="fp32"))
+    asked = sft.arguments(settings(activation_checkpointing="on"), 4, tmp_path, bf16=False)
+    stock = sft.arguments(settings(), 4, tmp_path, bf16=False)
+    assert asked.gradient_checkpointing and stock.gradient_checkpointing == torch.accelerator.is_available()
+
+
+def test_a_disk_without_room_for_a_checkpoint_is_named_before_it_is_begun(tmp_path: Path) -> None:
+    require_room(tmp_path, 1)
+    with pytest.raises(DataError, match="last complete checkpoint"):
+        require_room(tmp_path, 2**62)
