@@ -1,9 +1,8 @@
-"""The preference stage: the loss is SafeDPO's, the reference is the starting model, a kill -9 changes no bit."""
+"""The preference stage: what it writes, a kill -9 changes no bit, and bad input is told before hours are spent."""
 
 from __future__ import annotations
 
 import json
-import math
 import random
 import signal
 import subprocess
@@ -16,62 +15,40 @@ import pytest
 pytest.importorskip("torch", reason="needs the train extra")
 
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from safekeel.artifact import Stage, read_manifest
 from safekeel.chat import load_tokenizer
-from safekeel.corpus.nano_source import paired_requests, safety_samples
+from safekeel.corpus.nano_source import capability_prompts
+from safekeel.corpus.sample import Sample
 from safekeel.errors import DataError, EngineError, UsageError
-from safekeel.nano.model import shipped_checkpoint
 from safekeel.nano.words import load_words
 from safekeel.records import read_jsonl, write_jsonl
 from safekeel.train import preference
+from safekeel.train.lora import LoraSettings
 from safekeel.train.preference import PreferenceConfig, num_steps
-from safekeel.train.preference_data import Dropped, Preference, relabel, tokenise
-from safekeel.train.preference_sources import nano_pairs
-from safekeel.train.preference_trainer import MarginCollator, open_trainer, preference_losses, with_reference
+from safekeel.train.preference_data import Dropped, Preference, tokenise
 from tests.helpers import environment
-
-SAMPLES = [
-    sample.model_copy(update={"pair": sample.id.replace("counter/", "risky/") if sample.role == "counter" else None})
-    for sample in safety_samples(paired_requests(load_words(), "sft", 12, 0.5, random.Random(0)))
-]
-PAIRS = nano_pairs(SAMPLES).pairs
-TINY = {"batch_size": 8, "micro_batch_size": 8, "learning_rate": 1e-3, "num_epochs": 2.0, "num_checkpoints": 3}
-"""24 pairs in batches of 8, two epochs: six steps, a checkpoint after every second."""
-finite = st.floats(-50, 50)
+from tests.tiny_preference import PAIRS, SAMPLES, TINY, save_tiny_model
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model with the nano tokenizer: as real as any to a trainer, and ten times faster."""
     folder = tmp_path_factory.mktemp("tiny")
-    tokenizer = load_tokenizer(shipped_checkpoint())
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    Qwen2ForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_tiny_model(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
-    write_jsonl(folder / "sft.jsonl", SAMPLES)
+    problems = [
+        Sample(id=prompt.id, role="replay", prompt=prompt, thought="3 + 4 = 7", answer="The answer is 7.")
+        for prompt in capability_prompts(load_words(), "sft", 6, random.Random(0), "replay")
+    ]
+    write_jsonl(folder / "sft.jsonl", [*SAMPLES, *problems])
     return folder
 
 
@@ -87,83 +64,30 @@ def run(out: Path, model: Path, corpus: Path, progress: Any = lambda *a, **k: No
     return said
 
 
-@given(finite, finite, st.floats(0, 20), st.floats(0.01, 1))
-@settings(max_examples=200, deadline=None)
-def test_the_loss_is_safedpos_formula(chosen: float, rejected: float, margin: float, beta: float) -> None:
-    """log(1 + exp(−(β·h − Δ))) by Python's floats."""
-    to = lambda value: torch.tensor([value], dtype=torch.float64)  # noqa: E731
-    logit = beta * (chosen - rejected) - margin
-    expected = max(-logit, 0.0) + math.log1p(math.exp(-abs(logit)))
-    assert preference_losses(to(chosen), to(rejected), to(margin), beta).item() == pytest.approx(expected, rel=1e-12)
-
-
-def test_the_margin_keeps_pulling_where_plain_dpo_is_content() -> None:
-    ratios = torch.tensor([20.0, 20.0], dtype=torch.float64, requires_grad=True)
-    losses = preference_losses(ratios, torch.zeros_like(ratios), torch.tensor([0.0, 10.0], dtype=torch.float64), 0.1)
-    (gradient,) = torch.autograd.grad(losses.sum(), ratios)
-    # −β·σ(Δ − β·h): σ(−2) and σ(8)
-    assert gradient.tolist() == pytest.approx([-0.1 / (1 + math.exp(2)), -0.1 / (1 + math.exp(-8))], rel=1e-12)
-
-
-def test_ids_arrive_whole_and_the_loss_agrees_with_stock_trl_and_with_plain_logits(tiny: Path, tmp_path: Path) -> None:
-    tokenizer = load_tokenizer(tiny)
-    rows = tokenise(tokenizer, relabel(PAIRS).pairs, 512, 0.0).rows
-    config = PreferenceConfig(**TINY | {"sft_weight": 0.7, "beta": 0.3})
-    trainer, reference = open_trainer(config, tiny, tokenizer, rows, 2, tmp_path)
-    model = AutoModelForCausalLM.from_pretrained(tiny, dtype="float32")
-
-    def log_probability(prompt: list[int], completion: list[int]) -> float:
-        """By the plain model, one text at a time, without padding."""
-        logits = model(torch.tensor([prompt + completion])).logits[0, :-1].log_softmax(-1)
-        return logits[len(prompt) - 1 :].gather(1, torch.tensor(completion)[:, None]).sum().item()
-
-    for place in (0, 1, 23):
-        row = rows[place]
-        plain = [log_probability(row["prompt_ids"], row[name]) for name in ("chosen_ids", "rejected_ids")]
-        assert [reference[name][place] for name in reference] == pytest.approx(plain, rel=1e-5)
-
-    with torch.no_grad():
-        trainer.model.model.embed_tokens.weight.mul_(1.3)  # away from the reference
-    batch = next(iter(trainer.get_train_dataloader()))
-    first = batch["input_ids"][0][batch["completion_mask"][0].bool()].tolist()
-    assert first in [row["chosen_ids"] for row in rows]
-    own = trainer.compute_loss(trainer.model, batch)
-    trainer.loss_types, trainer.loss_weights = ["sigmoid", "sft"], [1.0, 0.7]
-    stock = super(type(trainer), trainer).compute_loss(trainer.model, {k: batch[k] for k in batch if k != "margin"})
-    assert own.item() == pytest.approx(stock.item(), rel=1e-6)
-    batch["margin"] += 2.0
-    assert trainer.compute_loss(trainer.model, batch).item() > own.item()
-
-
-def test_the_collator_keeps_margins_with_their_pairs_and_cuts_nothing() -> None:
-    row = {"prompt_ids": [1], "chosen_ids": [2, 3], "rejected_ids": [4], "length": 3}
-    other = {"prompt_ids": [5] * 300, "chosen_ids": [6] * 1500, "rejected_ids": [7], "length": 1800}
-    batch = MarginCollator(pad_token_id=0)([row | {"margin": 5.0}, other | {"margin": 0.0}])
-    assert batch["margin"].tolist() == [5.0, 0.0]
-    assert batch["input_ids"].shape == (4, 1800) and batch["completion_mask"].sum(1).tolist() == [2, 1500, 1, 1]
-
-
 def test_a_run_writes_pairs_metrics_checkpoints_and_a_model_that_prefers_the_chosen(
     tiny: Path, corpus: Path, tmp_path: Path
 ) -> None:
-    said = run(tmp_path / "out", tiny, corpus, num_epochs=4.0, sft_weight=1.0)
-    assert said == ["preference: 24 pairs (12 safe over unsafe, 0 flipped), "
-                    f"{read_manifest(tmp_path / 'out')['counts']['tokens']} tokens; dropped: none"]  # fmt: skip
+    settings = {"num_epochs": 4.0, "sft_weight": 0.0, "learning_rate": 3e-3, "num_gauge_texts": 4}
+    (said,) = run(tmp_path / "out", tiny, corpus, **settings)
+    counts = read_manifest(tmp_path / "out")["counts"]
+    told = f"24 pairs (12 safe over unsafe, 0 flipped), {counts['tokens']} tokens; dropped: none"
+    assert said == f"preference: {told}" and counts["by_source"] == {"nano world": 24}
     metrics = [json.loads(line) for line in (tmp_path / "out/metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in metrics] == list(range(1, 13))
     assert metrics[0]["rewards/margins"] == pytest.approx(0, abs=1e-4)  # the reference is the starting model
-    assert metrics[-1]["rewards/margins"] > 0.05 and metrics[-1]["loss/sft"] < metrics[0]["loss/sft"]
-    assert {"loss", "rewards/accuracies", "kl/chosen", "kl/rejected", "num_tokens"} <= metrics[-1].keys()
-    assert metrics[-1]["num_tokens"] == pytest.approx(4 * read_manifest(tmp_path / "out")["counts"]["tokens"])
+    assert metrics[-1]["rewards/margins"] > 0.2 and metrics[-1]["rewards/accuracies"] > 0.5
+    assert {"loss", "loss/preference", "loss/sft", "log_ratio/chosen", "kl/replay"} <= metrics[-1].keys()
+    assert metrics[-1]["kl/replay"] > 0.001  # forgetting, which nothing held back here
+    assert metrics[-1]["num_tokens"] == 4 * counts["tokens"]
     assert len(read_jsonl(tmp_path / "out/pairs.jsonl", Preference)) == 24
-    last = sorted((tmp_path / "out/checkpoints").glob("checkpoint-*"))
-    assert {path.name for path in last} == {"checkpoint-4", "checkpoint-8", "checkpoint-12"}
-    final = load_file(tmp_path / "out/model/model.safetensors")
-    same = load_file(tmp_path / "out/checkpoints/checkpoint-12/model.safetensors")
+    checkpoints = {path.name for path in (tmp_path / "out/checkpoints").glob("checkpoint-*")}
+    assert checkpoints == {"checkpoint-4", "checkpoint-8", "checkpoint-12"}
+    final, same = (
+        load_file(tmp_path / "out" / name / "model.safetensors") for name in ("model", "checkpoints/checkpoint-12")
+    )
     assert all(torch.equal(final[name], same[name]) for name in final)
     assert not (tmp_path / "out/model/optimizer.pt").exists() and not (tmp_path / "out/reference.json").exists()
-    config = PreferenceConfig(**TINY | {"num_epochs": 4.0, "sft_weight": 1.0})
-    assert stage_for(config, tmp_path / "out", tiny, corpus).is_current()
+    assert stage_for(PreferenceConfig(**TINY | settings), tmp_path / "out", tiny, corpus).is_current()
 
 
 KILLED = """
@@ -191,22 +115,34 @@ def test_kill_nine_and_the_same_command_give_the_same_bits(tiny: Path, corpus: P
     again, whole = (load_file(tmp_path / name / "model/model.safetensors") for name in ("killed", "whole"))
     assert again.keys() == whole.keys() and all(torch.equal(again[name], whole[name]) for name in whole)
     rows = [
-        [json.loads(line)["loss"] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("killed", "whole")
     ]
-    assert rows[0] == rows[1] and len(rows[0]) == 6
+    assert rows[0] == rows[1] and len(rows[0]) == 6 and "kl/replay" in rows[0][0]
 
 
-def test_weights_that_are_not_finite_stop_before_the_first_update(tiny: Path, corpus: Path, tmp_path: Path) -> None:
+def test_a_start_with_weights_that_are_not_finite_is_refused(tiny: Path, corpus: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     load_tokenizer(tiny).save_pretrained(broken)
     (broken / "config.json").write_bytes((tiny / "config.json").read_bytes())
     weights = load_file(tiny / "model.safetensors")
     weights["model.norm.weight"][0] = float("nan")
     save_file(weights, broken / "model.safetensors", {"format": "pt"})
-    with pytest.raises(EngineError, match=r"step 1 is nan.*learning_rate"):
+    with pytest.raises(EngineError, match=r"no finite log-probability to 54 of 54 texts.*another checkpoint"):
         run(tmp_path / "out", broken, corpus)
     assert not (tmp_path / "out/manifest.json").exists()
+
+
+def test_lora_gives_ordinary_checkpoints_and_the_frozen_base_is_the_reference(
+    tiny: Path, corpus: Path, tmp_path: Path
+) -> None:
+    lora = LoraSettings(rank=2, target="up_proj")
+    run(tmp_path / "out", tiny, corpus, lora=lora, sft_weight=0.0, learning_rate=3e-2)
+    metrics = [json.loads(line) for line in (tmp_path / "out/metrics.jsonl").read_text().splitlines()]
+    assert metrics[0]["rewards/margins"] == pytest.approx(0, abs=1e-4) and metrics[-1]["rewards/margins"] > 0.02
+    base, final = (load_file(path / "model.safetensors") for path in (tiny, tmp_path / "out/model"))
+    changed = {name for name in base if not torch.equal(base[name], final[name])}
+    assert changed == {f"model.layers.{layer}.mlp.up_proj.weight" for layer in (0, 1)}
 
 
 def test_long_pairs_are_shown_and_counted_and_none_left_is_an_error(tiny: Path, corpus: Path, tmp_path: Path) -> None:
@@ -244,20 +180,12 @@ def test_a_base_without_chat_template_or_batches_that_do_not_fit(tiny: Path, cor
     tokenizer.save_pretrained(bare)
     with pytest.raises(DataError, match="no chat template"):
         run(tmp_path / "out", bare, corpus)
-    with pytest.raises(UsageError, match=r"no multiple of preference\.micro_batch_size 3"):
+    with pytest.raises(UsageError, match=r"batch_size 8 cannot be shared by 1 process\(es\) in passes of 3"):
         run(tmp_path / "out", tiny, corpus, micro_batch_size=3)
 
 
-def test_reference_values_of_other_rows_are_not_used() -> None:
-    rows = [{"margin": 0.0}, {"margin": 1.0}]
-    values = {"ref_chosen_logps": [-1.0, -2.0], "ref_rejected_logps": [-3.0, -4.0]}
-    assert with_reference(rows, values)[1] == {"margin": 1.0, "ref_chosen_logps": -2.0, "ref_rejected_logps": -4.0}
-    for other in (None, {}, {"ref_chosen_logps": [-1.0, -2.0]}, {name: [1.0] for name in values}):
-        assert with_reference(rows, other) == rows
-
-
 def test_steps_count_the_last_smaller_batch() -> None:
-    config = PreferenceConfig(batch_size=32, micro_batch_size=32, num_epochs=2.0)
+    config = PreferenceConfig(batch_size=32, num_epochs=2.0)
     assert [num_steps(config, pairs) for pairs in (1, 32, 33, 64)] == [2, 2, 4, 4]
     assert num_steps(config.model_copy(update={"num_epochs": 0.1}), 64) == 1
 

@@ -78,10 +78,9 @@ def processes():
     "changed",
     [
         {},
-        {"packing": True, "micro_tokens": 160, **EVERYTHING},
-        {"packing": True, "lora": LORA, "anchor_weight": 0.5, "learning_rate": 5e-3},
+        {"packing": True, "micro_tokens": 160, "lora": LORA, "learning_rate": 5e-3, **EVERYTHING},
     ],
-    ids=["default", "packed", "lora"],
+    ids=["default", "everything"],
 )
 def test_after_kill_9_the_same_command_gives_the_same_weights(corpus: Path, processes, changed: dict[str, Any]) -> None:
     config = settings(**changed)
@@ -120,6 +119,7 @@ def test_with_nothing_switched_on_it_is_the_stock_trainer(tmp_path: Path) -> Non
     config, tokenizer = settings(), load_tokenizer(shipped_checkpoint())
     documents = prepare(tokenizer, SAMPLES, 512).documents
     ours = sft.open_trainer(config, shipped_checkpoint(), tokenizer, documents, 3, tmp_path / "ours")
+    ours.train()  # before the other is made: both draw from the one random generator that is seeded at the start
     more = {"per_device_train_batch_size": 8, "train_sampling_strategy": "group_by_length"}
     stock = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(shipped_checkpoint(), dtype="float32"),
@@ -127,18 +127,18 @@ def test_with_nothing_switched_on_it_is_the_stock_trainer(tmp_path: Path) -> Non
         train_dataset=as_dataset(documents),
         processing_class=tokenizer,
     )
-    ours.train()
     stock.train()
     assert all(torch.equal(a, b) for a, b in zip(ours.model.parameters(), stock.model.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(
-    ("num_checkpoints", "said"), [(1, "The loss is .* at step [23]"), (4, "is not finite after step 1")]
+    ("rate", "num_checkpoints", "said"),
+    [(1e30, 1, "The loss is nan at step 2"), (1e39, 4, "is not finite after step 1")],
 )
 def test_a_number_that_is_not_finite_stops_training_before_a_checkpoint(
-    corpus: Path, num_checkpoints: int, said: str
+    corpus: Path, rate: float, num_checkpoints: int, said: str
 ) -> None:
-    config = settings(learning_rate=1e30, num_checkpoints=num_checkpoints)
+    config = settings(learning_rate=rate, num_checkpoints=num_checkpoints)
     with pytest.raises(EngineError, match=f"{said}.*learning_rate"):
         train(config, corpus / "nan")
     assert complete_checkpoints(corpus / "nan/checkpoints") == []

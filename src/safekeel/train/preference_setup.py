@@ -116,7 +116,7 @@ def open_trainer(
 
 
 def with_reference(rows: list[dict[str, Any]], earlier: Any) -> list[dict[str, Any]]:
-    """The rows with the reference's log-probabilities of an earlier attempt; unchanged where there are none for them."""
+    """The rows with the reference's log-probabilities of an earlier attempt; as they are where it has none for them."""
     if not isinstance(earlier, dict) or any(len(earlier.get(name, ())) != len(rows) for name in REFERENCE_COLUMNS):
         return rows
     return [row | {name: earlier[name][place] for name in REFERENCE_COLUMNS} for place, row in enumerate(rows)]

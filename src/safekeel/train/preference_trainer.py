@@ -83,7 +83,8 @@ class SafeDpoTrainer(DPOTrainer):
         names += [name for name in _OWN_COLUMNS if name not in names]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
-        lengths = (train_dataset if train_dataset is not None else self.train_dataset)["length"]
+        dataset: Any = train_dataset if train_dataset is not None else self.train_dataset
+        lengths = list(dataset["length"])
         return EpochSampler(lengths, self.args.train_batch_size * self.args.gradient_accumulation_steps, self.args.seed)
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
