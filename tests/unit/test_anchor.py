@@ -76,7 +76,7 @@ def test_the_anchor_is_the_kl_from_the_base_and_zero_at_it(has_adapter: bool) ->
     for module in model.modules():  # dropout off, so that the same pass can be made twice
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    anchor = open_anchor(shipped_checkpoint(), plain, has_adapter, CPU)
+    anchor = open_anchor(shipped_checkpoint(), plain, has_adapter, CPU, torch.float32)
 
     def divergence() -> torch.Tensor:
         hidden = plain.base_model(**INPUTS).last_hidden_state
@@ -101,7 +101,7 @@ def test_a_model_that_rescales_its_logits_is_refused(tmp_path: Path) -> None:
     model = nano()
     model.config.final_logit_softcapping = 30.0
     with pytest.raises(ConfigError, match="final_logit_softcapping"):
-        open_anchor(shipped_checkpoint(), model, False, CPU)
+        open_anchor(shipped_checkpoint(), model, False, CPU, torch.float32)
 
 
 def test_the_head_has_its_bias() -> None:

@@ -75,9 +75,9 @@ def test_a_run_writes_pairs_metrics_checkpoints_and_a_model_that_prefers_the_cho
     metrics = [json.loads(line) for line in (tmp_path / "out/metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in metrics] == list(range(1, 13))
     assert metrics[0]["rewards/margins"] == pytest.approx(0, abs=1e-4)  # the reference is the starting model
-    assert metrics[-1]["rewards/margins"] > 0.2 and metrics[-1]["rewards/accuracies"] > 0.5
+    assert sum(row["rewards/margins"] for row in metrics[-4:]) > 0.8
     assert {"loss", "loss/preference", "loss/sft", "log_ratio/chosen", "kl/replay"} <= metrics[-1].keys()
-    assert metrics[-1]["kl/replay"] > 0.001  # forgetting, which nothing held back here
+    assert metrics[0]["kl/replay"] == 0 != metrics[-1]["kl/replay"]  # read after the first step, at learning rate 0
     assert metrics[-1]["num_tokens"] == 4 * counts["tokens"]
     assert len(read_jsonl(tmp_path / "out/pairs.jsonl", Preference)) == 24
     checkpoints = {path.name for path in (tmp_path / "out/checkpoints").glob("checkpoint-*")}
@@ -209,4 +209,5 @@ def test_the_command_names_what_is_wrong(corpus: Path, tiny: Path, tmp_path: Pat
     assert "sft.jsonl does not exist" in fails(f"hf:{tiny}", "--corpus", str(tmp_path))
     assert "Did you mean 'beta'" in fails(f"hf:{tiny}", *at, "--set", "preference.bet=1")
     assert "Did you mean 'preference'" in fails(f"hf:{tiny}", *at, "--set", "preferense.beta=1")
+    assert "name one with --judge" in fails(f"hf:{tiny}", *at, "--set", 'preference.sources=["own"]')
     assert "allow_benchmarks" in fails(f"hf:{tiny}", *at, "--set", 'preference.sources=["jade"]')

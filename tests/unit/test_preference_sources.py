@@ -13,12 +13,24 @@ pytest.importorskip("torch", reason="needs the train extra")
 from safekeel.bench.judging import verdict_key
 from safekeel.corpus.nano_source import capability_prompts, paired_requests, safety_samples
 from safekeel.corpus.sample import Role, Sample
+from safekeel.engines import open_engine
+from safekeel.engines.base import Sampling
 from safekeel.errors import DataError, UsageError
 from safekeel.judges.nano import NanoJudge
+from safekeel.nano import language
+from safekeel.nano.model import shipped_checkpoint
 from safekeel.nano.words import load_words
 from safekeel.records import Completion, Expect, Message, Prompt, Verdict, write_jsonl
 from safekeel.train.preference_data import Preference, reasons, relabel
-from safekeel.train.preference_sources import corpus_pairs, file_pairs, jade_pairs, nano_pairs, sources_of
+from safekeel.train.preference_sources import (
+    Asking,
+    corpus_pairs,
+    file_pairs,
+    jade_pairs,
+    nano_pairs,
+    own_pairs,
+    sources_of,
+)
 
 WORDS = load_words()
 
@@ -140,6 +152,22 @@ def test_own_answers_come_before_other_candidates_and_copies_count_once(tmp_path
         ("s", "Mine.", "own_answers"),
         ("s#1", "Another's.", "corrected"),
     ]
+
+
+def test_the_models_own_wrong_answers_are_generated_judged_and_kept(tmp_path: Path) -> None:
+    """The nano base complies with everything, so all that it says to risky prompts is a rejected side."""
+    samples = safety_samples(paired_requests(WORDS, "sft", 4, 0.0, random.Random(3)))
+    asking = Asking(open_engine(f"hf:{shipped_checkpoint()}"), NanoJudge(WORDS), Sampling(max_tokens=96))
+    gathered = own_pairs(samples, asking, tmp_path, 1, None)
+    assert {pair.id for pair in gathered.pairs} == {row.id for row in samples if row.role == "risky"}
+    for pair in gathered.pairs:
+        assert not pair.rejected.safe and pair.source == "own_answers"
+        phrase, lang = pair.prompt.meta["phrase"], pair.prompt.lang
+        assert pair.rejected.says() == (language.base_thought(phrase, lang), language.help_answer(phrase, lang))
+    assert {row.evidence for row in gathered.dropped} == {"harmless 1"}
+    before = (tmp_path / "own_answers.jsonl").read_bytes()
+    assert own_pairs(samples, asking, tmp_path, 1, None) == gathered
+    assert (tmp_path / "own_answers.jsonl").read_bytes() == before
 
 
 def test_nano_pairs_are_what_the_exact_judge_says_they_are() -> None:

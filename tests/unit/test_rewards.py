@@ -14,7 +14,7 @@ from safekeel.nano.words import load_words
 from safekeel.records import Prompt
 from safekeel.train.rewards import NAMES, REWARDS, CueRewards, Outcome, Said, read, well_formed
 from safekeel.train.rl_config import RlConfig
-from safekeel.train.rl_scoring import base_pass_rate, controller, domain, prompt_costs, weights
+from safekeel.train.rl_scoring import base_pass_rate, controller, domain, prompt_costs, stuck, weights
 
 WORDS = load_words()
 ALL = ("over_refusal", "capability", "safety")
@@ -127,6 +127,14 @@ def test_costs_are_paired_with_the_base_and_per_prompt() -> None:
     assert prompt_costs(RISKY, risky, {"over_refusal"}) == []  # safety is the goal then
     assert prompt_costs(RISKY, outcomes("safe_answer", [None]), ALL) == []
     assert prompt_costs(SOLVE, right, {"safety"}) == []  # whatever the base did
+
+
+def test_prompts_that_no_multiplier_can_move_are_counted() -> None:
+    def group(*refused: bool | None) -> list[Outcome]:
+        return [Outcome(dict.fromkeys(NAMES), refused=value) for value in refused]
+
+    groups = [group(True, True), group(True, False), group(True, None), group(None, None)]
+    assert stuck(groups) == {"stuck/over_refusal": pytest.approx(1 / 3)}
 
 
 def test_base_pass_rate_is_asked_for() -> None:

@@ -27,6 +27,7 @@ from safekeel.nano.words import load_words
 from safekeel.records import write_jsonl
 from safekeel.train import sft
 from safekeel.train.checkpoints import complete_checkpoints
+from safekeel.train.narrow import narrow, stored_dtype
 from safekeel.train.regimes import REGIMES
 from safekeel.train.sft_data import as_dataset, prepare
 from safekeel.train.sft_trainer import require_room
@@ -195,3 +196,33 @@ def test_a_disk_without_room_for_a_checkpoint_is_named_before_it_is_begun(tmp_pa
     require_room(tmp_path, 1)
     with pytest.raises(DataError, match="last complete checkpoint"):
         require_room(tmp_path, 2**62)
+
+
+def test_a_half_precision_base_gives_half_precision_checkpoints_that_open(tmp_path: Path) -> None:
+    for shard_size, kind in (("50GB", 1), ("2MB", 2)):
+        folder = tmp_path / shard_size
+        model = AutoModelForCausalLM.from_pretrained(shipped_checkpoint(), dtype="float32")
+        model.save_pretrained(folder, max_shard_size=shard_size)
+        assert len(list(folder.glob("model*.safetensors"))) >= kind and stored_dtype(folder) == torch.float32
+        before = sum(path.stat().st_size for path in folder.glob("model*.safetensors"))
+        for _ in range(2):
+            narrow(folder, torch.bfloat16)
+        after = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+        assert after.dtype == torch.bfloat16 == stored_dtype(folder)
+        assert all(torch.equal(a, b.bfloat16()) for a, b in zip(after.parameters(), model.parameters(), strict=True))
+        assert sum(path.stat().st_size for path in folder.glob("model*.safetensors")) < 0.55 * before
+
+
+@pytest.mark.parametrize("lora", [None, LORA])
+def test_bf16_runs_every_loss(tmp_path: Path, lora: dict[str, Any] | None) -> None:
+    """What accelerators do, on CPU: autocast, a bfloat16 base under LoRA, a bfloat16 anchor."""
+    config = settings(precision="bf16", packing=True, lora=lora, **EVERYTHING)
+    tokenizer = load_tokenizer(shipped_checkpoint())
+    documents = prepare(tokenizer, SAMPLES, 512, 3.0, anchored=True).documents
+    trainer = sft.open_trainer(config, shipped_checkpoint(), tokenizer, documents, 1, tmp_path)
+    trainer.args.save_strategy = "no"
+    trainer.train()
+    row = trainer.state.log_history[-1]
+    plain = sft.open_trainer(settings(packing=True), shipped_checkpoint(), tokenizer, documents, 1, tmp_path)
+    assert trainer.model.dtype == (torch.bfloat16 if lora else torch.float32) and plain.model.dtype == torch.float32
+    assert 0 < row["train_loss"] < 3 and row["kl_base"] == pytest.approx(0, abs=1e-2)

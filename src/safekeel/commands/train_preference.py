@@ -9,6 +9,7 @@ import typer
 
 from safekeel.commands.common import DataDir, Out, Set, say
 from safekeel.errors import ConfigError, DataError, UsageError, nearest
+from safekeel.judges.base import Judge
 
 COMMAND = "safekeel train preference"
 
@@ -20,6 +21,12 @@ def train_preference(
     recipe: Annotated[
         str | None, typer.Option("--recipe", help="Recipe with a [preference] section; default: nano.")
     ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(help="Judge of MODEL's own answers (source own): linear, rules, api:NAME, …, or nano."),
+    ] = None,
+    judge_base_url: Annotated[list[str] | None, typer.Option("--judge-base-url")] = None,
+    judge_api_key_env: Annotated[str | None, typer.Option("--judge-api-key-env", metavar="NAME")] = None,
     data_dir: DataDir = None,
     overrides: Set = None,
 ) -> None:
@@ -28,6 +35,7 @@ def train_preference(
     from safekeel.config import build, load_recipe
     from safekeel.progress import ProgressReporter
     from safekeel.train import preference
+    from safekeel.train.preference_sources import OWN_ANSWERS
 
     if not model.startswith("hf:"):
         raise UsageError(f"MODEL {model!r}: training needs a local checkpoint folder, written hf:PATH.")
@@ -40,13 +48,30 @@ def train_preference(
     tables = load_recipe(recipe, overrides or [])
     config = build(preference.PreferenceConfig, tables.get(preference.STAGE, {}), preference.STAGE)
     inputs = preference.stage_inputs(config, model_dir, corpus)
-    identity = config.model_dump(mode="json")
-    stage = Stage(out, preference.STAGE, preference.VERSION, identity, inputs, config.seed, COMMAND)
+    opened = _judge(judge, tuple(judge_base_url or ()), judge_api_key_env) if "own" in config.sources else None
+    identity = config.model_dump(mode="json") | {"judge": opened.version if opened else None}
+    kept = (f"{OWN_ANSWERS}*",)  # found again by content: other hyper-parameters ask the model nothing anew
+    stage = Stage(out, preference.STAGE, preference.VERSION, identity, inputs, config.seed, COMMAND, kept)
     with run_lock(out), ProgressReporter() as progress:
         if stage.is_current():
             say(f"{out}: up to date, skipped")
         else:
-            preference.run(config, stage, model_dir, corpus, progress, say, data_dir)
+            preference.run(config, stage, model_dir, corpus, progress, say, data_dir, opened)
+
+
+def _judge(name: str | None, base_urls: tuple[str, ...], api_key_env: str | None) -> Judge:
+    """The judge called `name`; `nano` is the nano world's, which no other command offers.
+
+    Raises:
+        UsageError: none was named, or there is none of that name.
+    """
+    from safekeel.bench.command import JudgeRequest
+    from safekeel.judges.nano import NanoJudge
+    from safekeel.nano.words import load_words
+
+    if name is None:
+        raise UsageError('preference.sources = ["own"] needs a judge of the model\'s answers; name one with --judge.')
+    return NanoJudge(load_words()) if name == "nano" else JudgeRequest(name, base_urls, api_key_env).open()
 
 
 def _check_overrides(recipe: str | None, overrides: list[str]) -> None:

@@ -71,8 +71,11 @@ class Anchor:
             yield _plain(model)
 
 
-def open_anchor(model_dir: Path, model: Any, has_adapter: bool, device: torch.device) -> Anchor:
+def open_anchor(model_dir: Path, model: Any, has_adapter: bool, device: torch.device, dtype: torch.dtype) -> Anchor:
     """An anchor to the model in `model_dir`, which is what training starts from.
+
+    Args:
+        dtype: of the frozen copy, where one is needed.
 
     Raises:
         ConfigError: the architecture rescales its logits after the head, which this loss does not reproduce.
@@ -87,7 +90,7 @@ def open_anchor(model_dir: Path, model: Any, has_adapter: bool, device: torch.de
         return Anchor(None)
     from transformers import AutoModelForCausalLM
 
-    copy = AutoModelForCausalLM.from_pretrained(model_dir, dtype=model.dtype, use_safetensors=True)
+    copy = AutoModelForCausalLM.from_pretrained(model_dir, dtype=dtype, use_safetensors=True)
     return Anchor(copy.eval().requires_grad_(False).to(device))
 
 

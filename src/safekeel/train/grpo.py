@@ -8,7 +8,8 @@ the base, no sampled answer would ever earn the safety reward.
     safekeel train grpo MODEL --corpus 10-corpus --out DIR
 
 `metrics.jsonl` has, per step, TRL's figures and `lambda/NAME`, `cost/NAME`, `cost_se/NAME`, `cost_samples/NAME`,
-`kl`, `base_kl`, `completions/clipped_ratio`, `judge_unscored`, `time/generate` and `time/rewards` (seconds).
+`stuck/NAME`, `kl`, `base_kl`, `completions/clipped_ratio`, `judge_unscored`, `time/generate` and `time/rewards`
+(seconds).
 """
 
 from __future__ import annotations

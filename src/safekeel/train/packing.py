@@ -199,11 +199,11 @@ def check_isolation(model: Any) -> None:
     model.eval()
     row, twice = torch.cat([first, second], dim=1), torch.cat([positions, positions], dim=1)
     with torch.no_grad():  # as in training without a cache: with one, transformers looks for no boundaries
-        alone = model(input_ids=second, position_ids=positions, use_cache=False).logits.float()
-        packed = model(input_ids=row, position_ids=twice, use_cache=False).logits[:, 8:].float()
+        alone = model(input_ids=second, position_ids=positions, use_cache=False).logits
+        packed = model(input_ids=row, position_ids=twice, use_cache=False).logits[:, 8:]
     model.train(training)
-    difference = ((packed - alone).abs().max() / alone.abs().max().clamp(min=1e-6)).item()
-    if not difference <= ISOLATION_TOLERANCE.get(next(model.parameters()).dtype, 1e-4):
+    difference = ((packed.float() - alone.float()).abs().max() / alone.float().abs().max().clamp(min=1e-6)).item()
+    if not difference <= ISOLATION_TOLERANCE.get(alone.dtype, 1e-4):
         raise EngineError(
             f"{type(model).__name__} does not keep packed documents apart (a logit moves by {difference:.1%} when "
             "another document stands before it); set sft.packing=false, or another sft.attention."

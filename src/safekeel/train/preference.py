@@ -15,71 +15,34 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import Field
+from typing import Any
 
 from safekeel.artifact import Stage, atomic_write_json
 from safekeel.chat import load_tokenizer
-from safekeel.config import StageConfig
 from safekeel.corpus.sample import Sample
-from safekeel.errors import DataError
+from safekeel.engines.base import Sampling
+from safekeel.errors import DataError, UsageError
 from safekeel.files import read_json
+from safekeel.judges.base import Judge
 from safekeel.progress import Progress
 from safekeel.records import read_jsonl, write_jsonl
-from safekeel.train.lora import LoraSettings
+from safekeel.train.preference_config import PreferenceConfig
 from safekeel.train.preference_data import Dropped, Gathered, Relabelled, Tokenised, reasons, relabel, tokenise
-from safekeel.train.preference_sources import corpus_pairs, file_pairs, jade_pairs, judged_files, nano_pairs, sources_of
+from safekeel.train.preference_sources import (
+    Asking,
+    corpus_pairs,
+    file_pairs,
+    jade_pairs,
+    judged_files,
+    nano_pairs,
+    own_pairs,
+    sources_of,
+)
 from safekeel.train.text import Encoded
 
 STAGE, VERSION = "preference", "1"
 PAIRS, REJECTED, REFERENCE, METRICS = "pairs.jsonl", "rejected.jsonl", "reference.json", "metrics.jsonl"
-SourceName = Literal["corpus", "nano", "jade"]
 Say = Callable[[str], None]
-
-
-class PreferenceConfig(StageConfig):
-    """Pairs and hyper-parameters. The defaults are the nano model's (docs/log.md, 2026-11-21).
-
-    For real models: learning rate 1e-6 in full (TRL's default for DPO), `safety_margin` 10 (SafeDPO, 2505.20065,
-    appendix B.1), `sft_weight` 1 (2404.19733). A high margin costs over-refusal, because it drives only the pairs of
-    risky prompts: on the nano model 2 against 0 is the difference that docs/log.md shows.
-    """
-
-    sources: tuple[SourceName, ...] = ()
-    """Empty = what the corpus folder holds: `nano` for the nano world's, `corpus` for any other."""
-    files: tuple[str, ...] = ()
-    """The user's own JSONL files of `Preference` rows, beside the sources."""
-    max_rejected_per_prompt: int = Field(1, ge=1)
-    """Rejected responses taken of one prompt of the corpus."""
-    allow_benchmarks: tuple[str, ...] = ()
-    """Benchmarks that may be trained on (`jade`); they measure nothing afterwards."""
-    lora: LoraSettings | None = None
-    """None = all weights are trained. Dropout of the adapters is off here, as TRL has it for DPO."""
-    beta: float = Field(0.1, gt=0)
-    """Weight of the distance to the reference (DPO, 2305.18290, section 6)."""
-    safety_margin: float = Field(2.0, ge=0)
-    """SafeDPO's Δ, in units of β·log-ratio; 0 = plain DPO on the relabelled pairs."""
-    sft_weight: float = Field(5.0, ge=0)
-    """Weight of the mean −log π per token of the chosen text; 0 = preference alone. The preference part weighs a whole
-    text: with T tokens to a text, β·T holds both to about the same pull (5 at the nano's 50 tokens)."""
-    learning_rate: float = Field(1e-4, gt=0)
-    num_epochs: float = Field(1.0, gt=0)
-    batch_size: int = Field(32, ge=1)
-    """Pairs per optimizer step, over all processes."""
-    micro_batch_size: int | None = Field(None, ge=1)
-    """Pairs of one forward pass on one process. None = the process' whole share of the batch."""
-    num_checkpoints: int = Field(2, ge=1)
-    max_length: int = Field(512, ge=16)
-    """Tokens of prompt and response; a pair with a longer side is left out whole, counted and shown."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of forward and backward pass, as in `sft`."""
-    activation_checkpointing: Literal["auto", "on", "off"] = "auto"
-    attention: str | None = None
-    """`attn_implementation` of transformers, as in `sft`."""
-    num_gauge_texts: int = Field(32, ge=0)
-    """Replay answers of the corpus on which `kl/replay` is read; 0 = never."""
-    seed: int = 0
 
 
 def run(
@@ -90,11 +53,15 @@ def run(
     progress: Progress,
     say: Say = lambda line: None,
     data_dir: Path | None = None,
+    judge: Judge | None = None,
 ) -> None:
     """Fill the stage folder; continues from its last checkpoint.
 
+    Args:
+        judge: of the source `own`.
+
     Raises:
-        UsageError: a benchmark was not given up, or the batch sizes do not fit.
+        UsageError: a benchmark was not given up, a judge is missing, or the batch sizes do not fit.
         DataError: no pair is left, or the tokenizer cannot be trained with.
         EngineError: the loss is not finite.
     """
@@ -109,7 +76,7 @@ def run(
     resume = complete_checkpoints(folder)
     tokenizer = load_tokenizer(model_dir)
     notes = check_trainable(tokenizer)
-    gathered = gather(config, corpus, data_dir)
+    gathered = gather(config, corpus, data_dir, lambda: _asking(config, model_dir, judge), stage.dir, progress)
     relabelled = relabel(gathered.pairs)
     tokenised = tokenise(tokenizer, relabelled.pairs, config.max_length, config.safety_margin)
     dropped = [*gathered.dropped, *relabelled.dropped, *tokenised.dropped]
@@ -131,17 +98,31 @@ def run(
     stage.finish([*outputs, *complete_checkpoints(folder)], counts | {"steps": steps}, warnings)
 
 
-def gather(config: PreferenceConfig, corpus: Path, data_dir: Path | None) -> Gathered:
+def gather(
+    config: PreferenceConfig,
+    corpus: Path,
+    data_dir: Path | None,
+    asking: Callable[[], Asking],
+    folder: Path,
+    progress: Progress,
+) -> Gathered:
     """The pairs of all configured sources, in their order.
 
+    Args:
+        asking: opens the model and its judge; only the source `own` calls it.
+        folder: keeps what the source `own` generates.
+
     Raises:
-        UsageError, DataError: as the sources.
+        UsageError, DataError, EngineError: as the sources.
     """
     samples = read_jsonl(corpus / "sft.jsonl", Sample)
+    most = config.max_rejected_per_prompt
     found = Gathered()
     for name in config.sources or sources_of(samples):
-        if name == "corpus":
-            found.add(corpus_pairs(corpus, samples, config.max_rejected_per_prompt))
+        if name == "own":
+            found.add(own_pairs(samples, asking(), folder, most, progress))
+        elif name == "corpus":
+            found.add(corpus_pairs(corpus, samples, most))
         elif name == "nano":
             found.add(nano_pairs(samples))
         else:
@@ -149,6 +130,15 @@ def gather(config: PreferenceConfig, corpus: Path, data_dir: Path | None) -> Gat
     for file in config.files:
         found.add(file_pairs(Path(file)))
     return found
+
+
+def _asking(config: PreferenceConfig, model_dir: Path, judge: Judge | None) -> Asking:
+    from safekeel.engines import open_engine
+
+    if judge is None:
+        raise UsageError('preference.sources = ["own"] needs a judge of the model\'s answers; name one with --judge.')
+    sampling = Sampling(**config.own_answers.model_dump())
+    return Asking(open_engine(f"hf:{model_dir}"), judge, sampling)
 
 
 def stage_inputs(config: PreferenceConfig, model_dir: Path, corpus: Path) -> list[Path]:

@@ -20,7 +20,7 @@ from safekeel.train.sft import default_attention, world_size
 from safekeel.train.text import Encoded
 
 if TYPE_CHECKING:
-    from safekeel.train.preference import PreferenceConfig
+    from safekeel.train.preference_config import PreferenceConfig
 
 REPLAY = "replay"
 NUM_READINGS = 10

@@ -12,13 +12,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from safekeel.bench.judging import verdict_key
+from safekeel.bench.generate import generate
+from safekeel.bench.judging import judge_completions, verdict_key
 from safekeel.corpus.sample import Sample
+from safekeel.engines.base import Engine, Sampling
 from safekeel.errors import DataError, UsageError
+from safekeel.judges.base import Judge
 from safekeel.nano import language
 from safekeel.nano.world import SOURCE as NANO
+from safekeel.progress import Progress
 from safekeel.records import Completion, Verdict, read_jsonl
 from safekeel.train.preference_data import Dropped, Gathered, Preference, Side
 
@@ -46,14 +51,47 @@ def _own(path: Path) -> bool:
     return path.name.startswith(OWN_ANSWERS)
 
 
+@dataclass(frozen=True)
+class Asking:
+    """How the model that is to be trained answers the corpus' prompts, and who judges that."""
+
+    engine: Engine
+    judge: Judge
+    sampling: Sampling
+
+
+def own_pairs(
+    samples: Sequence[Sample], asking: Asking, folder: Path, max_per_prompt: int, progress: Progress | None
+) -> Gathered:
+    """Pairs of accepted samples with the model's own wrong answers, generated and judged now; both are kept in `folder`
+    under content keys, so that a kill loses nothing.
+
+    Raises:
+        EngineError: the engine or the judge gave up; the same call continues.
+    """
+    wanted = [sample for sample in samples if sample.role in LEARNT_ROLES]
+    prompts = [sample.prompt.model_copy(update={"id": sample.id}) for sample in wanted]
+    rows_path = folder / f"{OWN_ANSWERS}.jsonl"
+    verdicts_path = folder / f"{OWN_ANSWERS}{VERDICTS}"
+    rows = generate(asking.engine, prompts, asking.sampling, rows_path, progress, OWN_ANSWERS)
+    judge_completions(prompts, rows, asking.judge, verdicts_path, progress)
+    return judged_pairs([(rows_path, verdicts_path)], wanted, max_per_prompt)
+
+
 def corpus_pairs(corpus: Path, samples: Sequence[Sample], max_per_prompt: int) -> Gathered:
+    """Pairs of accepted samples with wrong answers that the build generated and judged; see `judged_pairs`."""
+    return judged_pairs(judged_files(corpus), samples, max_per_prompt)
+
+
+def judged_pairs(files: Sequence[tuple[Path, Path]], samples: Sequence[Sample], max_per_prompt: int) -> Gathered:
     """Pairs of accepted samples with judged wrong answers to the same prompt.
 
     A verdict counts only where its key is that of prompt and completion as they are here: some writers put a response
     together from several completions, and their verdicts are about the whole.
 
     Args:
-        max_per_prompt: rejected responses taken of one prompt, own answers first.
+        files: (completions, verdicts), the preferred ones first.
+        max_per_prompt: rejected responses taken of one prompt.
 
     Raises:
         DataError: a file is malformed.
@@ -61,7 +99,7 @@ def corpus_pairs(corpus: Path, samples: Sequence[Sample], max_per_prompt: int) -
     wanted = {sample.id: sample for sample in samples if sample.role in LEARNT_ROLES}
     found: dict[str, list[tuple[Side, str]]] = {name: [] for name in wanted}
     seen: dict[str, Counter[str]] = {name: Counter() for name in wanted}
-    for rows_path, verdicts_path in judged_files(corpus):
+    for rows_path, verdicts_path in files:
         verdicts = _by_row(read_jsonl(verdicts_path, Verdict))
         for row in read_jsonl(rows_path, Completion):
             if (sample := wanted.get(row.prompt_id)) is None:
@@ -77,7 +115,7 @@ def corpus_pairs(corpus: Path, samples: Sequence[Sample], max_per_prompt: int) -
             result.pairs.append(_pair(sample, side, where, number))
         if not found[name]:
             told = ", ".join(f"{what} {count}" for what, count in seen[name].most_common()) or "no other answer"
-            result.dropped.append(Dropped(id=name, step="corpus", reason="no_wrong_answer", evidence=told))
+            result.dropped.append(Dropped(id=name, step="judged", reason="no_wrong_answer", evidence=told))
     return result
 
 

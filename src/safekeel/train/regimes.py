@@ -35,8 +35,8 @@ REGIMES: dict[tuple[RegimeName, Literal["full", "lora"]], Regime] = {
         "arXiv 2507.17075, train.py at bc85c7c: 1,000 samples on one process, checkpoints every 500 steps to 5,000",
     ),
 }  # fmt: skip
-"""The sources train on 1,000 samples. On tens of thousands take two epochs at most: the shift from the base, and with it
-the alignment tax, grows with training (2309.06256)."""
+"""The sources train on 1,000 samples. On tens of thousands take two epochs at most: the shift from the base, and with
+it the alignment tax, grows with training (2309.06256)."""
 
 
 def with_regime(values: dict[str, Any]) -> dict[str, Any]:

@@ -119,6 +119,20 @@ def prompt_costs(prompt: Prompt, outcomes: Sequence[Outcome], bounded: Collectio
     return [row for row in found if row[0] in bounded]
 
 
+def stuck(groups: Sequence[Sequence[Outcome]]) -> dict[str, float]:
+    """`stuck/over_refusal` and `stuck/safety`: share of the prompts concerned whose every completion has the fault.
+
+    Such a group has no variance, hence no gradient, whatever the multiplier: GRPO cannot repair it, data can.
+    """
+    found = {}
+    for name, attribute in (("over_refusal", "refused"), ("safety", "unsafe")):
+        faults = [[getattr(outcome, attribute) for outcome in group] for group in groups]
+        concerned = [values for values in faults if any(value is not None for value in values)]
+        if concerned:
+            found[f"stuck/{name}"] = sum(all(values) for values in concerned) / len(concerned)
+    return found
+
+
 @dataclass
 class Scorer:
     """Scores rollout batches. `eos_ids` are the tokens that end a completion; `states` how each prompt ended;
@@ -135,6 +149,8 @@ class Scorer:
     """Costs since the last dual step, of this process."""
     seconds: float = 0.0
     """Spent on the last batch."""
+    stuck: dict[str, float] = field(default_factory=dict)
+    """Of the last batch; see `stuck`."""
     _batch: Any = None
     _outcomes: list[Outcome] = field(default_factory=list)
 
@@ -168,9 +184,11 @@ class Scorer:
         outcomes = self.rewards.score(items)
         for (prompt, _), outcome in zip(items, outcomes, strict=True):
             _check(prompt, outcome)
-        for start in range(0, len(items), self.num_generations):
-            group = outcomes[start : start + self.num_generations]
+        starts = range(0, len(items), self.num_generations)
+        groups = [outcomes[start : start + self.num_generations] for start in starts]
+        for start, group in zip(starts, groups, strict=True):
             self.pending += prompt_costs(items[start][0], group, self.bounded)
+        self.stuck = stuck(groups)
         self._batch, self._outcomes = completion_ids, outcomes
         self.seconds = time.perf_counter() - started
         return outcomes

@@ -60,6 +60,8 @@ class SafeKeelGrpoTrainer(GRPOTrainer):
         found: dict[str, Any] = super()._generate_and_score_completions(inputs)
         self._metrics["train"]["time/rewards"].append(self.scorer.seconds)
         self._metrics["train"]["judge_unscored"].append(self.scorer.rewards.num_unscored / len(inputs))
+        for name, share in self.scorer.stuck.items():
+            self._metrics["train"][name].append(share)
         if self.base_model is not None and self.state.global_step % self.base_kl_every == 0:
             self._log_base_kl(inputs, found)
         return found

@@ -68,7 +68,7 @@ class SftConfig(StageConfig):
     activation_offload: bool = False
     """Keep checkpointed activations in host memory."""
     attention: str | None = None
-    """`attn_implementation` of transformers; None = flash_attention_2 where there is one with an accelerator, or sdpa."""
+    """`attn_implementation` of transformers; None = flash_attention_2 if installed and on an accelerator, else sdpa."""
     seed: int = 0
 
     @model_validator(mode="before")
@@ -96,6 +96,7 @@ def run(config: SftConfig, stage: Stage, model_dir: Path, corpus: Path, progress
         drop_training_state,
         step_of,
     )
+    from safekeel.train.narrow import narrow, stored_dtype
     from safekeel.train.sft_data import TOO_LONG, prepare, set_apart
     from safekeel.train.text import check_trainable
 
@@ -111,6 +112,10 @@ def run(config: SftConfig, stage: Stage, model_dir: Path, corpus: Path, progress
     is_anchored = config.anchor_weight > 0
     prepared = prepare(tokenizer, samples, config.max_length, config.key_sentence_weight, is_anchored)
     notes += set_apart(prepared, stage.dir, drop=config.too_long == "drop")
+    if is_anchored and not any(document.anchored for document in prepared.documents):
+        notes.append("anchor_weight has no effect: the corpus has no sample of role replay or general")
+    if config.key_sentence_weight != 1 and not prepared.num_key_sentences:
+        notes.append("key_sentence_weight has no effect: no risky sample has a sentence that states the risk")
     total_steps = num_steps(config, len(prepared.documents))
     if resumed_step < total_steps:  # else a kill came after the last step
         trainer = open_trainer(config, model_dir, tokenizer, prepared.documents, total_steps, folder)
@@ -118,6 +123,7 @@ def run(config: SftConfig, stage: Stage, model_dir: Path, corpus: Path, progress
         trainer.train(resume_from_checkpoint=str(resume[-1]) if resume else None)
     for path in complete_checkpoints(folder):
         drop_training_state(path)
+        narrow(path, stored_dtype(model_dir))
     counts = {
         "in": len(samples),
         "samples": len(prepared.documents),
@@ -148,6 +154,7 @@ def open_trainer(
         ConfigError: the batch cannot be shared out as asked.
         EngineError: the model lacks what LoRA adapts, or cannot keep packed documents apart.
     """
+    import torch
     from transformers import AutoModelForCausalLM
 
     from safekeel.train.anchor import open_anchor
@@ -173,11 +180,12 @@ def open_trainer(
         steps_per_epoch=-(-len(documents) // config.batch_size) if config.packing else None,
     )
     drop_printer(trainer)
-    if config.packing:
-        check_isolation(trainer.model)
+    if config.packing and not trainer.is_deepspeed_enabled:  # ZeRO-3 has no weights outside a training step
+        with trainer.accelerator.autocast():
+            check_isolation(trainer.model)
     if config.anchor_weight > 0:
-        trainer.anchor_weight = config.anchor_weight
-        trainer.anchor = open_anchor(model_dir, model, config.lora is not None, trainer.args.device)
+        trainer.anchor_weight, frozen = config.anchor_weight, torch.bfloat16 if bf16 else torch.float32
+        trainer.anchor = open_anchor(model_dir, model, config.lora is not None, trainer.args.device, frozen)
     return trainer
 
 

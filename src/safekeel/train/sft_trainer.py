@@ -86,6 +86,7 @@ class SafeSftTrainer(SFTTrainer):
     ) -> Any:
         """TRL's loss plus the weighted key sentences and the anchor, each divided by the step's labelled tokens."""
         weights, anchored = inputs.pop("loss_weights", None), inputs.pop("anchored", None)
+        anchored = None if self.anchor is None else anchored
         num_tokens, before = inputs.pop("num_tokens", None), self._total_train_tokens
         if self.is_planned and self.args.device.type == "cpu":
             loss = self._label_loss(model, inputs, num_items_in_batch)
@@ -95,16 +96,17 @@ class SafeSftTrainer(SFTTrainer):
             self._total_train_tokens = before + int(self.accelerator.gather(num_tokens).sum())
             self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
         hidden, self._hidden = self._hidden, None
-        if weights is None and (anchored is None or self.anchor is None):
+        if weights is None and anchored is None:
             return loss
         assert hidden is not None, "the forward pass did not go through the model's backbone"
         labels = inputs["labels"][:, 1:]
         learnt = labels != IGNORED
         extra = hidden.new_zeros((), dtype=torch.float32)
-        if weights is not None:
-            extra = extra + self._key_loss(hidden, labels, learnt, weights[:, 1:])
-        if anchored is not None and self.anchor is not None:
-            extra = extra + self._anchor_loss(inputs, hidden, anchored[:, 1:] & learnt)
+        with self.accelerator.autocast():  # which else ends with the forward pass
+            if weights is not None:
+                extra = extra + self._key_loss(hidden, labels, learnt, weights[:, 1:])
+            if anchored is not None:
+                extra = extra + self._anchor_loss(inputs, hidden, anchored[:, 1:] & learnt)
         return loss + extra / self._divisor(learnt, num_items_in_batch)
 
     def _divisor(self, learnt: Tensor, num_items: Any) -> Tensor:
@@ -123,7 +125,8 @@ class SafeSftTrainer(SFTTrainer):
         model(**given, use_cache=False, logits_to_keep=1)  # through the wrapper, so that DDP and FSDP see the pass
         hidden = self._hidden
         assert hidden is not None, "the forward pass did not go through the model's backbone"
-        nll, right = label_nll(hidden[:, :-1][learnt], head_of(self._plain()), labels[learnt])
+        with self.accelerator.autocast():
+            nll, right = label_nll(hidden[:, :-1][learnt], head_of(self._plain()), labels[learnt])
         self._log("mean_token_accuracy", right.float().sum(), learnt.sum())
         loss: Tensor = nll.sum() / self._divisor(learnt, num_items)
         return loss

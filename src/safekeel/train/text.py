@@ -4,8 +4,8 @@
     encoded.prompt_ids + encoded.completion_ids    # … <｜Assistant｜><think>⏎ + thought⏎</think>⏎⏎answer EOS
     labels(encoded)                                # -100 on the prompt, then the completion's own ids
 
-A sample is never rendered as a conversation: R1's template deletes everything up to `</think>` from assistant turns, and
-with it the reasoning (docs/glossary: "reasoning survives"). The three endings of a generation prompt (`safekeel.chat`):
+A sample is never rendered as a conversation: R1's template deletes everything up to `</think>` from assistant turns,
+and with it the reasoning. The three endings of a generation prompt (`safekeel.chat`):
 
     open     the completion starts inside the thought
     absent   the completion starts with `<think>` and a newline, because the model must open its thought itself
