@@ -188,7 +188,9 @@ class Pipeline:
         config = self.recipe.sft
         inputs = ["00-base/model", "10-corpus/sft.jsonl"]
         if stage := self._stage("20-sft", sft.STAGE, sft.VERSION, config.model_dump(mode="json"), inputs, config.seed):
-            sft.run(config, stage, self.out / "00-base/model", self.out / "10-corpus", self.progress)
+            notes = sft.run(config, stage, self.out / "00-base/model", self.out / "10-corpus", self.progress)
+            for note in notes or ():
+                self.say(f"20-sft: {note}")
             self._done("20-sft")
 
     def _select(self) -> None:
@@ -248,4 +250,5 @@ def train_single(
         if stage.is_current():
             say(f"{out}: up to date, skipped")
         else:
-            module.run(config, stage, model, corpus, progress)
+            for note in module.run(config, stage, model, corpus, progress) or ():
+                say(f"{out}: {note}")

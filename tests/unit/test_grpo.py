@@ -118,9 +118,10 @@ def test_checkpoints_lie_between_rollouts_and_a_reused_rollout_moves_no_multipli
 
 
 def test_a_limit_ends_training_with_the_last_good_checkpoint_and_a_warning(tmp_path: Path) -> None:
-    manifest = run_stage(tmp_path, max_tokens=8, max_truncated=0.5, stop_window=2)
+    manifest = run_stage(tmp_path, max_tokens=8, max_truncated=0.5, stop_window=2, kl_beta=0.0)
     assert manifest["counts"]["steps"] == 1
-    (warning,) = manifest["warnings"]
+    unmeasured, warning = manifest["warnings"]
+    assert "rl.max_kl stops nothing" in unmeasured
     assert "step 2 of 4" in warning and "clipped_ratio" in warning and "checkpoint of step 1" in warning
     assert [row["step"] for row in rows(tmp_path)] == [1, 2]
     last = (tmp_path / "40-rl/checkpoints/checkpoint-1/model.safetensors").read_bytes()

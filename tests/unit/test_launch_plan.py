@@ -20,7 +20,7 @@ from safekeel.train.launch.shape import Shape, read_shape, shape_of
 from safekeel.train.launch.sharded import LaunchConfig
 from safekeel.train.launch.work import Lengths
 from safekeel.train.lora import TARGETS
-from safekeel.train.preference import PreferenceConfig
+from safekeel.train.preference_config import PreferenceConfig
 from safekeel.train.rl_config import RlConfig
 from safekeel.train.sft import SftConfig
 
@@ -229,9 +229,9 @@ def test_what_would_fail_is_said_first(config: dict, launch: dict, lengths: Leng
 def test_preference_and_rl_are_planned_too() -> None:
     shape = TrainRecipe.resolve(load_recipe("deepseek-r1-distill-qwen-1.5b", [])).model.shape()
     launch = LaunchConfig(tokens_per_second=3000, generated_per_second=1000)
-    pairs = PreferenceConfig(batch_size=32, micro_batch_size=2, max_length=4096, gradient_checkpointing=True)
+    pairs = PreferenceConfig(batch_size=32, micro_batch_size=2, max_length=4096)
     plan = plan_of(pairs, shape, Lengths(640, 1_200_000, 4000), launch, 80 * GIB, True)
-    assert (plan.kind, plan.steps, plan.work.rows) == ("preference", 20, 4)
+    assert (plan.kind, plan.steps, plan.work.rows, plan.work.activations) == ("preference", 20, 4, "recompute")
     assert plan.seconds == pytest.approx(1_200_000 * 4 / 3 / 3000)  # and one forward pass of the reference
     rl = RlConfig(num_steps=10, prompts_per_step=4, num_generations=8, max_tokens=1000, kl_beta=0.0)
     plan = plan_of(rl, shape, Lengths(100, 20_000, 400), launch, 80 * GIB, True)
@@ -262,3 +262,39 @@ def test_a_recipe_for_a_real_model_with_nano_settings_is_refused() -> None:
         TrainRecipe.resolve(tables)
     with pytest.raises(ConfigError, match="num_hidden_layers"):
         TrainRecipe.resolve(load_recipe("qwen3-8b", ["model.num_hidden_layer=3"]))
+
+
+def test_a_dry_run_counts_what_the_stages_would_train_on(tmp_path: Path) -> None:
+    """On the nano corpus' own rows, against a count by hand and the SFT stage's."""
+    pytest.importorskip("transformers", reason="needs the train extra")
+    import random
+
+    from safekeel.chat import load_tokenizer
+    from safekeel.corpus.nano_source import paired_requests, safety_samples
+    from safekeel.nano.model import shipped_checkpoint
+    from safekeel.nano.words import load_words
+    from safekeel.records import write_jsonl
+    from safekeel.train.launch.plan import dry_run
+    from safekeel.train.sft_data import prepare
+
+    samples = safety_samples(paired_requests(load_words(), "sft", 20, 0.5, random.Random(0)))
+    write_jsonl(tmp_path / "sft.jsonl", samples)
+    write_jsonl(tmp_path / "rl.jsonl", [sample.prompt for sample in samples[:10]])
+    prepared = prepare(load_tokenizer(shipped_checkpoint()), samples, 512)
+    launch = LaunchConfig(tokens_per_second=1000)
+    plan = dry_run("sft", SftConfig(batch_size=8), shipped_checkpoint(), tmp_path, launch)
+    assert plan.lengths == Lengths(
+        len(samples), prepared.num_tokens, max(len(document.input_ids) for document in prepared.documents)
+    )
+    assert plan.steps == -(-len(samples) // 8) * 2 and plan.problems == ()
+    cut = dry_run("sft", SftConfig(batch_size=8, max_length=64), shipped_checkpoint(), tmp_path, launch)
+    assert cut.lengths.too_long == len(samples) - cut.lengths.samples > 0 and "too_long=drop" in cut.problems[0]
+    pairs = dry_run("preference", PreferenceConfig(), shipped_checkpoint(), tmp_path, launch)
+    assert 0 < pairs.lengths.samples <= len(samples)
+    own = dry_run("preference", PreferenceConfig(sources=("own",)), shipped_checkpoint(), tmp_path, launch)
+    assert own.lengths.tokens == 2 * prepared.num_tokens and "source own" in as_text(own)
+    assert dry_run("rl", RlConfig(), shipped_checkpoint(), tmp_path, launch).lengths.samples == 10
+    with pytest.raises(UsageError, match="preference"):
+        dry_run("preferense", SftConfig(), shipped_checkpoint(), tmp_path)
+    with pytest.raises(DataError, match="corpus folder"):
+        dry_run("sft", SftConfig(), shipped_checkpoint(), tmp_path / "nowhere")

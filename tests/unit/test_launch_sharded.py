@@ -187,7 +187,7 @@ KILLED = """
     ("left", "printed", "error", "said"),
     [
         # The others' collectives break because of the first: the error with a cause of its own is told.
-        ({0: ("RuntimeError", "Connection closed", None), 1: ("DataError", "x is bad", 3)}, "", DataError, "^x is bad$"),
+        ({0: ("RuntimeError", "closed", None), 1: ("DataError", "x is bad", 3)}, "", DataError, "^x is bad$"),
         ({0: ("RuntimeError", "Connection closed by peer", None)}, KILLED, EngineError, "process 1 .* SIGKILL"),
         ({0: ("RuntimeError", "Timed out waiting 5000ms", None)}, "", EngineError, "hangs, or its machine"),
         ({1: ("OutOfMemoryError", "no memory\nstack", None)}, "", EngineError, "OutOfMemoryError: no memory"),

@@ -20,7 +20,7 @@ from safekeel.judges.nano import NanoJudge
 from safekeel.nano import language
 from safekeel.nano.model import shipped_checkpoint
 from safekeel.nano.words import load_words
-from safekeel.records import Completion, Expect, Message, Prompt, Verdict, write_jsonl
+from safekeel.records import Completion, Expect, Message, Prompt, Verdict, read_jsonl, write_jsonl
 from safekeel.train.preference_data import Preference, reasons, relabel
 from safekeel.train.preference_sources import (
     Asking,
@@ -165,9 +165,9 @@ def test_the_models_own_wrong_answers_are_generated_judged_and_kept(tmp_path: Pa
         phrase, lang = pair.prompt.meta["phrase"], pair.prompt.lang
         assert pair.rejected.says() == (language.base_thought(phrase, lang), language.help_answer(phrase, lang))
     assert {row.evidence for row in gathered.dropped} == {"harmless 1"}
-    before = (tmp_path / "own_answers.jsonl").read_bytes()
+    before = {row.seconds for row in read_jsonl(tmp_path / "own_answers.jsonl", Completion)}
     assert own_pairs(samples, asking, tmp_path, 1, None) == gathered
-    assert (tmp_path / "own_answers.jsonl").read_bytes() == before
+    assert {row.seconds for row in read_jsonl(tmp_path / "own_answers.jsonl", Completion)} == before  # not again
 
 
 def test_nano_pairs_are_what_the_exact_judge_says_they_are() -> None:

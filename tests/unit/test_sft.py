@@ -29,6 +29,8 @@ from safekeel.train import sft
 from safekeel.train.checkpoints import complete_checkpoints
 from safekeel.train.narrow import narrow, stored_dtype
 from safekeel.train.regimes import REGIMES
+from safekeel.train.sft_arguments import arguments, uses_bf16
+from safekeel.train.sft_batches import share_of
 from safekeel.train.sft_data import as_dataset, prepare
 from safekeel.train.sft_trainer import require_room
 
@@ -124,7 +126,7 @@ def test_with_nothing_switched_on_it_is_the_stock_trainer(tmp_path: Path) -> Non
     more = {"per_device_train_batch_size": 8, "train_sampling_strategy": "group_by_length"}
     stock = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(shipped_checkpoint(), dtype="float32"),
-        args=sft.arguments(config, 3, tmp_path / "stock", bf16=False, **more),
+        args=arguments(config, 3, tmp_path / "stock", bf16=False, **more),
         train_dataset=as_dataset(documents),
         processing_class=tokenizer,
     )
@@ -175,20 +177,20 @@ def test_defaults_come_from_the_regime_and_a_recipe_overrides_them() -> None:
 
 
 def test_a_batch_is_shared_by_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert sft.share_of(settings(batch_size=32)) == (32, 1)
-    assert sft.share_of(settings(batch_size=32, micro_batch_size=4)) == (4, 8)
+    assert share_of(settings(batch_size=32)) == (32, 1)
+    assert share_of(settings(batch_size=32, micro_batch_size=4)) == (4, 8)
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert sft.share_of(settings(batch_size=32, micro_batch_size=4)) == (4, 2)
+    assert share_of(settings(batch_size=32, micro_batch_size=4)) == (4, 2)
     for batch, micro in ((30, None), (2, None), (32, 3)):
         with pytest.raises(ConfigError, match="batch_size"):
-            sft.share_of(settings(batch_size=batch, micro_batch_size=micro))
+            share_of(settings(batch_size=batch, micro_batch_size=micro))
 
 
 def test_on_cpu_it_is_fp32_without_checkpointing_unless_asked(tmp_path: Path) -> None:
-    assert torch.accelerator.is_available() or not sft.uses_bf16(settings())
-    assert sft.uses_bf16(settings(precision="bf16")) and not sft.uses_bf16(settings(precision="fp32"))
-    asked = sft.arguments(settings(activation_checkpointing="on"), 4, tmp_path, bf16=False)
-    stock = sft.arguments(settings(), 4, tmp_path, bf16=False)
+    assert torch.accelerator.is_available() or not uses_bf16(settings())
+    assert uses_bf16(settings(precision="bf16")) and not uses_bf16(settings(precision="fp32"))
+    asked = arguments(settings(activation_checkpointing="on"), 4, tmp_path, bf16=False)
+    stock = arguments(settings(), 4, tmp_path, bf16=False)
     assert asked.gradient_checkpointing and stock.gradient_checkpointing == torch.accelerator.is_available()
 
 

@@ -62,16 +62,30 @@ def run(
         shutil.copytree(model_dir, stage.dir / "model", dirs_exist_ok=True)
         stage.finish([stage.dir / "model"], {"steps": 0})
         return
+    from safekeel.chat import load_tokenizer
     from safekeel.train.rl_trainer import vllm_options
+    from safekeel.train.text import check_trainable
 
     vllm_options(config)  # before anything is generated
+    tokenizer = load_tokenizer(model_dir)
+    notes = [*check_trainable(tokenizer), *_unmeasured(config, base_dir)]
     chosen = rewards or open_rewards(config)
     try:
         prompts = _prompts(config, stage, corpus, base_dir, chosen, progress)
-        watch = _train(config, stage, model_dir, base_dir, prompts, chosen, progress)
+        watch = _train(config, stage, model_dir, base_dir, tokenizer, prompts, chosen, progress)
     finally:
         chosen.close()
-    _finish(config, stage, model_dir, prompts, watch, chosen)
+    _finish(config, stage, model_dir, prompts, watch, chosen, notes)
+
+
+def _unmeasured(config: RlConfig, base_dir: Path | None) -> list[str]:
+    """Limits that cannot stop anything, because their figure is not measured."""
+    found = []
+    if config.max_kl is not None and config.kl_beta == 0:
+        found.append("the KL to the start is not measured with rl.kl_beta = 0, so rl.max_kl stops nothing")
+    if config.max_base_kl is not None and base_dir is None:
+        found.append("the base model was not given, so rl.max_base_kl stops nothing")
+    return found
 
 
 def open_rewards(config: RlConfig) -> RewardSet:
@@ -123,6 +137,7 @@ def _train(
     stage: Stage,
     model_dir: Path,
     base_dir: Path | None,
+    tokenizer: Any,
     prompts: dict[str, Prompt],
     rewards: RewardSet,
     progress: Progress,
@@ -141,7 +156,7 @@ def _train(
         return watch
     if resume is not None:
         _restore(resume, dual, watch)
-    trainer = _trainer(config, model_dir, base_dir, prompts, rewards, folder)
+    trainer = _trainer(config, model_dir, base_dir, tokenizer, prompts, rewards, folder)
     trainer.add_callback(ControlCallback(config, trainer, dual, watch, CONTROLLER_FILE))
     trainer.add_callback(StageCallback(stage.dir / "metrics.jsonl", "rl", progress, resumed_step))
     trainer.reward_weights.copy_(trainer.reward_weights.new_tensor(weights(config, dual)))
@@ -161,17 +176,15 @@ def _trainer(
     config: RlConfig,
     model_dir: Path,
     base_dir: Path | None,
+    tokenizer: Any,
     prompts: dict[str, Prompt],
     rewards: RewardSet,
     folder: Path,
 ) -> Any:
-    from safekeel.chat import load_tokenizer, think_state
+    from safekeel.chat import think_state
     from safekeel.train.rl_trainer import build_trainer, check_lengths, prompt_rows
     from safekeel.train.sft import drop_printer, quiet
-    from safekeel.train.text import check_trainable
 
-    tokenizer = load_tokenizer(model_dir)
-    check_trainable(tokenizer)
     check_lengths(tokenizer, list(prompts.values()), model_dir, config.max_tokens)
     states = {row["prompt_id"]: think_state(row["prompt"]) for row in prompt_rows(tokenizer, list(prompts.values()))}
     scorer = Scorer(rewards, prompts, states, tokenizer, config.num_generations, CONSTRAINED[config.objective])
@@ -193,7 +206,13 @@ def _restore(checkpoint: Path, dual: DualController, watch: Monitor) -> None:
 
 
 def _finish(
-    config: RlConfig, stage: Stage, model_dir: Path, prompts: dict[str, Prompt], watch: Monitor, rewards: RewardSet
+    config: RlConfig,
+    stage: Stage,
+    model_dir: Path,
+    prompts: dict[str, Prompt],
+    watch: Monitor,
+    rewards: RewardSet,
+    notes: list[str],
 ) -> None:
     """The last complete checkpoint is the result; an early stop, and whatever was not enforced, is a warning."""
     from safekeel.train.checkpoints import complete_checkpoints, drop_training_state, step_of
@@ -204,7 +223,7 @@ def _finish(
     for path in [stage.dir / "model", *checkpoints]:
         drop_training_state(path)
     pool = Counter(domain(prompt) for prompt in prompts.values())
-    warnings = [
+    warnings = notes + [
         f"no {DOMAIN_OF[name]} prompts in the pool: the constraint on {name} was not enforced"
         for name in CONSTRAINED[config.objective]
         if not pool[DOMAIN_OF[name]]

@@ -12,13 +12,15 @@ a run that saved would differ from one that did not.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from pydantic import Field
 
 from safekeel.config import StageConfig
 from safekeel.errors import EngineError
+
+if TYPE_CHECKING:
+    import torch
 
 ADAPTER = "adapter"
 """Folder of the bare adapter inside a checkpoint: what training continues from."""
@@ -82,6 +84,7 @@ def merged_state(model: Any) -> dict[str, torch.Tensor]:
     W + (alpha / rank) · B·A, summed in float32 and rounded once to W's type; matrices without an adapter are the very
     tensors of the model. The trained weights stay as they are.
     """
+    import torch
     from peft.tuners.lora import LoraLayer
 
     base = model.get_base_model()

@@ -137,7 +137,8 @@ def _asking(config: PreferenceConfig, model_dir: Path, judge: Judge | None) -> A
 
     if judge is None:
         raise UsageError('preference.sources = ["own"] needs a judge of the model\'s answers; name one with --judge.')
-    sampling = Sampling(**config.own_answers.model_dump())
+    asked = config.own_answers
+    sampling = Sampling(**asked.model_dump() | {"num_samples": asked.num_samples if asked.temperature > 0 else 1})
     return Asking(open_engine(f"hf:{model_dir}"), judge, sampling)
 
 

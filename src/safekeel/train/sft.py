@@ -11,8 +11,6 @@ Options, each in its own file: `lora.py`, `packing.py`, `anchor.py` (KL to the b
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +20,6 @@ from safekeel.artifact import Stage
 from safekeel.chat import load_tokenizer
 from safekeel.config import StageConfig
 from safekeel.corpus.sample import Sample
-from safekeel.errors import ConfigError
 from safekeel.progress import Progress
 from safekeel.records import read_jsonl
 from safekeel.train.lora import LoraSettings
@@ -160,6 +157,7 @@ def open_trainer(
     from safekeel.train.anchor import open_anchor
     from safekeel.train.lora import peft_config
     from safekeel.train.packing import check_isolation
+    from safekeel.train.sft_arguments import arguments, default_attention, uses_bf16
     from safekeel.train.sft_batches import batches
     from safekeel.train.sft_trainer import SafeSftTrainer
 
@@ -187,75 +185,6 @@ def open_trainer(
         trainer.anchor_weight, frozen = config.anchor_weight, torch.bfloat16 if bf16 else torch.float32
         trainer.anchor = open_anchor(model_dir, model, config.lora is not None, trainer.args.device, frozen)
     return trainer
-
-
-def arguments(config: SftConfig, total_steps: int, folder: Path, bf16: bool, **more: Any) -> Any:
-    """TRL's configuration; `more` has the batch sizes."""
-    import torch
-    from trl import SFTConfig as TrlSftConfig
-
-    on_cpu = not torch.accelerator.is_available()
-    checkpointing = config.activation_checkpointing
-    return TrlSftConfig(
-        output_dir=str(folder),
-        max_steps=total_steps,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=config.scheduler,
-        warmup_steps=min(10, total_steps // 10),
-        weight_decay=config.weight_decay,
-        optim="adamw_torch_fused",
-        max_length=config.max_length,
-        packing=False,
-        bf16=bf16,
-        gradient_checkpointing=not on_cpu if checkpointing == "auto" else checkpointing == "on",
-        activation_offloading=config.activation_offload,
-        save_strategy="steps",
-        save_steps=-(-total_steps // config.num_checkpoints),
-        logging_steps=5,
-        seed=config.seed,
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=on_cpu,
-        **more,
-    )
-
-
-def uses_bf16(config: SftConfig) -> bool:
-    """Whether forward and backward pass run in bfloat16."""
-    import torch
-
-    from safekeel.train.launch.device import find_device
-
-    return config.precision == "bf16" or (config.precision == "auto" and find_device().dtype == torch.bfloat16)
-
-
-def default_attention() -> str:
-    """FlashAttention where there is an accelerator and the package, else PyTorch's own attention."""
-    import torch
-
-    has_flash = importlib.util.find_spec("flash_attn") is not None
-    return "flash_attention_2" if has_flash and torch.accelerator.is_available() else "sdpa"
-
-
-def world_size() -> int:
-    """Processes that train together (torchrun sets it)."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def share_of(config: SftConfig) -> tuple[int, int]:
-    """(samples of one forward pass, passes per step) of one process, without packing.
-
-    Raises:
-        ConfigError: the batch does not divide.
-    """
-    share, rest = divmod(config.batch_size, world_size())
-    micro = config.micro_batch_size or share
-    if rest or not share or share % micro:
-        raise ConfigError(
-            f"sft.batch_size {config.batch_size} cannot be shared by {world_size()} process(es) in passes of "
-            f"{micro or 1} sample(s); make it a multiple of {world_size() * (config.micro_batch_size or 1)}."
-        )
-    return micro, share // micro
 
 
 def quiet() -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datasets import Dataset
 
+from safekeel.errors import ConfigError
 from safekeel.train.packing import Document, RowCollator, micro_batches, plan_steps
-from safekeel.train.sft import SftConfig, share_of, world_size
 from safekeel.train.sft_data import as_dataset
 from safekeel.train.sft_trainer import PaddedCollator
+
+if TYPE_CHECKING:
+    from safekeel.train.sft import SftConfig
 
 
 class Batches(NamedTuple):
@@ -50,6 +54,27 @@ def batches(
         return Batches(dataset, None, given)
     collator = PaddedCollator(pad_token_id=_pad_id(tokenizer, model))
     return Batches(dataset, collator, given | {"remove_unused_columns": False})
+
+
+def world_size() -> int:
+    """Processes that train together (torchrun sets it)."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def share_of(config: SftConfig) -> tuple[int, int]:
+    """(samples of one forward pass, passes per step) of one process, without packing.
+
+    Raises:
+        ConfigError: the batch does not divide.
+    """
+    share, rest = divmod(config.batch_size, world_size())
+    micro = config.micro_batch_size or share
+    if rest or not share or share % micro:
+        raise ConfigError(
+            f"sft.batch_size {config.batch_size} cannot be shared by {world_size()} process(es) in passes of "
+            f"{micro or 1} sample(s); make it a multiple of {world_size() * (config.micro_batch_size or 1)}."
+        )
+    return micro, share // micro
 
 
 def _planned(config: SftConfig, documents: Sequence[Document], pad_id: int, total_steps: int, one_row: bool) -> Batches:

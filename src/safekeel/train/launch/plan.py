@@ -21,8 +21,8 @@ from safekeel.train.launch.memory import OVERHEAD, Memory, Work, estimate, host_
 from safekeel.train.launch.shape import Shape, read_shape
 from safekeel.train.launch.sharded import LaunchConfig
 from safekeel.train.launch.work import Lengths, preference_work, rl_work, sft_work
-from safekeel.train.preference import PreferenceConfig
 from safekeel.train.preference import num_steps as preference_steps
+from safekeel.train.preference_config import PreferenceConfig
 from safekeel.train.rl_config import RlConfig
 from safekeel.train.sft import SftConfig
 from safekeel.train.sft import num_steps as sft_steps
@@ -111,7 +111,7 @@ def plan_of(
         steps = sft_steps(config, lengths.samples)
         trained, passes = round(lengths.tokens * config.num_epochs), TRAINING if config.lora is None else FROZEN
     elif isinstance(config, PreferenceConfig):
-        kind, work = "preference", preference_work(config, shape, lengths, on_accelerator)
+        kind, work = "preference", preference_work(config, shape, lengths, launch, on_accelerator)
         steps = preference_steps(config, lengths.samples)
         trained, passes = round(lengths.tokens * config.num_epochs), TRAINING + FORWARD / max(1.0, config.num_epochs)
     else:
@@ -191,10 +191,8 @@ def _problems(
         found.append(f"rows of {work.length} tokens: the model's positions end at {shape.positions}.")
     if isinstance(config, SftConfig):
         found += _sft_problems(config, lengths, launch)
-    elif launch.world > 1:
-        micro = getattr(config, "micro_batch_size", 1)
-        batch = getattr(config, "batch_size", None)
-        found += layout.problems(layout.Layout(launch.world, micro_batch=micro, global_batch=batch))
+    elif isinstance(config, PreferenceConfig):
+        found += _batch_problems(config, launch)
     if device_bytes is not None and memory.total > device_bytes * (1 - OVERHEAD):
         usable = device_bytes * (1 - OVERHEAD) / GIB
         found.append(
@@ -218,8 +216,12 @@ def _sft_problems(config: SftConfig, lengths: Lengths, launch: LaunchConfig) -> 
                 f"sft.micro_tokens is {config.micro_tokens}, but one sample has {lengths.longest} tokens; raise it."
             )
         return found
+    return found + _batch_problems(config, launch)
+
+
+def _batch_problems(config: SftConfig | PreferenceConfig, launch: LaunchConfig) -> list[str]:
     micro = config.micro_batch_size or max(1, config.batch_size // launch.world)
-    return found + layout.problems(layout.Layout(launch.world, micro_batch=micro, global_batch=config.batch_size))
+    return layout.problems(layout.Layout(launch.world, micro_batch=micro, global_batch=config.batch_size))
 
 
 def _advice(memory: Memory) -> str:
@@ -234,7 +236,7 @@ def _advice(memory: Memory) -> str:
 
 
 def _notes(config: StageSettings, lengths: Lengths, launch: LaunchConfig) -> list[str]:
-    notes = []
+    notes = [lengths.note] if lengths.note else []
     if lengths.too_long:
         notes.append(f"{lengths.too_long} are longer than max_length and are not in these numbers")
     if launch.world > 1 and not isinstance(config, SftConfig):

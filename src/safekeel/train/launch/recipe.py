@@ -19,7 +19,7 @@ from safekeel.train.launch.plan import GIB, Plan, plan_of
 from safekeel.train.launch.shape import Shape, shape_of
 from safekeel.train.launch.sharded import LaunchConfig
 from safekeel.train.launch.work import Lengths
-from safekeel.train.preference import PreferenceConfig
+from safekeel.train.preference_config import PreferenceConfig
 from safekeel.train.rl_config import RlConfig
 from safekeel.train.select import SelectConfig
 from safekeel.train.sft import SftConfig

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from safekeel.train.launch.memory import Activations, Work
 from safekeel.train.launch.shape import Shape
 from safekeel.train.launch.sharded import LaunchConfig
-from safekeel.train.lora import TARGETS, middle_third
-from safekeel.train.preference import PreferenceConfig
+from safekeel.train.lora import TARGETS, LoraSettings, middle_third
+from safekeel.train.preference_config import PreferenceConfig
 from safekeel.train.rl_config import RlConfig
 from safekeel.train.sft import SftConfig
 
@@ -25,20 +25,27 @@ class Lengths:
     """The longest sample, side of a pair, or prompt."""
     too_long: int = 0
     """Left out, or an error, by the stage's own rule."""
+    note: str = ""
+    """What was assumed where nothing could be counted."""
 
     @property
     def mean(self) -> float:
         return self.tokens / max(1, self.samples)
 
 
-def kept_activations(config: SftConfig, on_accelerator: bool) -> Activations:
+def kept_activations(checkpointing: str, offload: bool, on_accelerator: bool) -> Activations:
     """What happens to activations: `auto` computes them again on accelerators."""
-    if config.activation_offload:
+    if offload:
         return "offload"
-    recomputes = config.activation_checkpointing == "on" or (
-        config.activation_checkpointing == "auto" and on_accelerator
-    )
-    return "recompute" if recomputes else "keep"
+    return "recompute" if checkpointing == "on" or (checkpointing == "auto" and on_accelerator) else "keep"
+
+
+def trained_params(lora: LoraSettings | None, shape: Shape) -> int:
+    """Parameters that are trained: all, or those of the adapters."""
+    if lora is None:
+        return shape.params
+    adapted = len(middle_third(shape.layers)) if lora.layers == "middle" else shape.layers
+    return shape.lora_params(lora.rank, TARGETS[lora.target], adapted)
 
 
 def sft_work(config: SftConfig, shape: Shape, lengths: Lengths, launch: LaunchConfig, on_accelerator: bool) -> Work:
@@ -51,35 +58,35 @@ def sft_work(config: SftConfig, shape: Shape, lengths: Lengths, launch: LaunchCo
         tokens = share * lengths.mean
         if config.micro_tokens is not None:
             tokens = min(tokens, config.micro_tokens)
-        rows = max(1, round(tokens / length))
+        rows = max(1, round(tokens / max(1, length)))
     else:
         rows = config.micro_batch_size or share
-    trained = shape.params
-    if config.lora is not None:
-        adapted = len(middle_third(shape.layers)) if config.lora.layers == "middle" else shape.layers
-        trained = shape.lora_params(config.lora.rank, TARGETS[config.lora.target], adapted)
     return Work(
         rows=rows,
         length=length,
         value_bytes=2 if bf16 else 4,
-        trained=trained,
+        trained=trained_params(config.lora, shape),
         frozen_bytes=4 if is_sharded or not bf16 else 2,  # FSDP2 wants one format per layer
         shards=launch.world if is_sharded else 1,
-        activations=kept_activations(config, on_accelerator),
+        activations=kept_activations(config.activation_checkpointing, config.activation_offload, on_accelerator),
         head="pieces" if is_sharded or (config.packing and not on_accelerator) else "columns",
         packed=config.packing,
         references=int(config.anchor_weight > 0 and config.lora is None),
     )
 
 
-def preference_work(config: PreferenceConfig, shape: Shape, lengths: Lengths, on_accelerator: bool) -> Work:
+def preference_work(
+    config: PreferenceConfig, shape: Shape, lengths: Lengths, launch: LaunchConfig, on_accelerator: bool
+) -> Work:
     """One forward pass of DPO: both sides of a pair. The reference's log-probabilities are computed before training."""
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and on_accelerator)
     return Work(
-        rows=2 * min(config.micro_batch_size, config.batch_size),
+        rows=2 * (config.micro_batch_size or -(-config.batch_size // launch.world)),
         length=min(lengths.longest, config.max_length),
-        value_bytes=2 if on_accelerator else 4,
-        trained=shape.params,
-        activations="recompute" if config.gradient_checkpointing else "keep",
+        value_bytes=2 if bf16 else 4,
+        trained=trained_params(config.lora, shape),
+        frozen_bytes=2 if bf16 else 4,
+        activations=kept_activations(config.activation_checkpointing, False, on_accelerator),
     )
 
 

@@ -84,7 +84,7 @@ class Run:
             dist.init_device_mesh(device.type, (self.world,)),
             mine,
             number_format(config, device),
-            kept_activations(config, on_accelerator=not device.is_cpu),
+            kept_activations(config.activation_checkpointing, config.activation_offload, not device.is_cpu),
             config.lora,
             config.seed,
         )
