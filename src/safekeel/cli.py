@@ -19,7 +19,7 @@ import typer
 from typer.exceptions import TyperException
 
 from safekeel import __version__
-from safekeel.commands import bank, corpus, data, evaluation, judge, nano, train
+from safekeel.commands import bank, corpus, data, evaluation, judge, merge, nano, select, train
 from safekeel.commands.common import AsJson, Out, Set, say
 from safekeel.errors import SafeKeelError, UsageError
 
@@ -35,6 +35,8 @@ for _name, _module in GROUPS.items():
 app.command("eval")(evaluation.evaluate)
 app.command("score")(evaluation.rescore)
 app.command("compare")(evaluation.compare)
+app.command("merge")(merge.merge)
+app.command("select")(select.select)
 
 
 @app.command()
@@ -63,6 +65,11 @@ def run_loop(
         for path in run_evaluations(EvaluationRecipe.resolve(tables), out, "safekeel run", say):
             typer.echo(str(path))
         return
+    if "model" in tables and "sft" in tables:
+        raise UsageError(
+            f"{recipe} is for training a real model, stage by stage: safekeel train sft hf:MODEL --recipe {recipe} "
+            "--corpus DIR --out DIR [--dry-run]; its README has the commands."
+        )
     if "synthesis" in tables:
         raise UsageError(f"{recipe} makes a corpus, not a run: safekeel corpus build {recipe} --target MODEL.")
     from safekeel.pipeline import Pipeline, Recipe

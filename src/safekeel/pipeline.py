@@ -18,11 +18,11 @@ from pydantic import BaseModel
 from safekeel.artifact import Stage, atomic_write_json, read_manifest, run_lock
 from safekeel.bench import nano as nano_bench
 from safekeel.bench import run as evaluation
-from safekeel.config import StageConfig, build, check_sections, load_recipe
+from safekeel.config import StageConfig, build, check_sections
 from safekeel.corpus import nano_build as corpus_stage
 from safekeel.engines import open_engine
 from safekeel.engines.base import Sampling
-from safekeel.errors import DataError, UsageError
+from safekeel.errors import UsageError
 from safekeel.judges.nano import NanoJudge
 from safekeel.nano import model as base_stage
 from safekeel.nano.requests import SEEN_FAMILIES
@@ -229,26 +229,3 @@ class Pipeline:
         ):
             report_stage.run(config, stage, self.out)
             self._done("90-report")
-
-
-def train_single(
-    name: str, model: Path, corpus: Path, out: Path, overrides: list[str], say: Callable[[str], None]
-) -> None:
-    """`safekeel train sft|grpo`: one training stage outside a run folder, with the nano recipe's settings and
-    overrides."""
-    if not model.is_dir():
-        raise UsageError(f"MODEL hf:{model}: no such folder; expected a checkpoint such as out/nano/00-base/model.")
-    recipe = Recipe.resolve(load_recipe("nano", overrides))
-    module, config, rows = (sft, recipe.sft, "sft.jsonl") if name == "sft" else (grpo, recipe.rl, "rl.jsonl")
-    if not (corpus / rows).exists():
-        raise DataError(f"{corpus / rows} does not exist; expected a corpus folder such as out/nano/10-corpus.")
-    inputs = [model, corpus / rows]
-    stage = Stage(
-        out, module.STAGE, module.VERSION, config.model_dump(mode="json"), inputs, config.seed, f"safekeel train {name}"
-    )
-    with run_lock(out), ProgressReporter() as progress:
-        if stage.is_current():
-            say(f"{out}: up to date, skipped")
-        else:
-            for note in module.run(config, stage, model, corpus, progress) or ():
-                say(f"{out}: {note}")

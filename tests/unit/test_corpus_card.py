@@ -103,7 +103,11 @@ def test_contamination_is_told_by_benchmark_source_and_what_was_not_compared() -
 
 @pytest.mark.parametrize(
     ("evidence", "name"),
-    [("rule=exact benchmark=xstest item=1", "xstest"), ("chisafetybench-mcq/12", "chisafetybench-mcq"), ("", "(unnamed)")],
+    [
+        ("rule=exact benchmark=xstest item=1", "xstest"),
+        ("chisafetybench-mcq/12", "chisafetybench-mcq"),
+        ("", "(unnamed)"),
+    ],
 )
 def test_the_benchmark_is_read_from_the_evidence(evidence: str, name: str) -> None:
     assert benchmark_of(evidence) == name

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from safekeel.commands.common import DataDir, Out, Set, say
 from safekeel.errors import ConfigError, DataError, UsageError, nearest
-from safekeel.judges.base import Judge
+
+if TYPE_CHECKING:
+    from safekeel.judges.base import Judge
 
 COMMAND = "safekeel train preference"
 

@@ -16,7 +16,8 @@ from trl import DPOConfig
 
 from safekeel.errors import ConfigError, EngineError
 from safekeel.train.preference_trainer import REFERENCE_COLUMNS, MarginCollator, SafeDpoTrainer
-from safekeel.train.sft import default_attention, world_size
+from safekeel.train.sft_arguments import default_attention
+from safekeel.train.sft_batches import world_size
 from safekeel.train.text import Encoded
 
 if TYPE_CHECKING:

@@ -69,7 +69,8 @@ class RlConfig(StageConfig):
     """TRL's; dapo (2503.14476) is its default. grpo 2402.03300, dr_grpo 2503.20783, cispo 2506.13585 (epsilon_high 5),
     sapo 2511.20347, luspo 2602.05261 (sequence level), vespo 2602.10693."""
     importance_sampling_level: Literal["token", "sequence"] = "token"
-    """`sequence` is GSPO's ratio (2507.18071), for mixtures of experts; the paper clips at 3e-4 and 4e-4."""
+    """`sequence` is GSPO's ratio (2507.18071), for mixtures of experts: with loss_type grpo (others weigh a sequence by
+    its length, TRL warns) and the paper's clips, epsilon 3e-4 and epsilon_high 4e-4."""
     epsilon: float = Field(0.2, gt=0)
     epsilon_high: float | None = Field(None, gt=0)
     """Upper clip; DAPO recommends 0.28. None = as `epsilon`."""
