@@ -24,8 +24,7 @@ from safekeel.stats.compare import design_effect, tango
 from safekeel.stats.intervals import normal_quantile
 
 Standing = Literal["PASS", "INCONCLUSIVE", "BREACH"]
-_SAME = 1e-9
-"""Bounds closer than this are a tie: they differ by rounding."""
+_SAME = 1e-9  # bounds closer than this differ by rounding: a tie
 
 
 class Share(NamedTuple):
