@@ -197,7 +197,7 @@ class Pipeline:
         config = self.recipe.select
         identity = config.model_dump(mode="json") | {"words": self.words.digests()}
         if stage := self._stage(
-            "30-select", select.STAGE, select.VERSION, identity, ["20-sft/checkpoints"], config.seed
+            "30-select", select.STAGE, select.VERSION, identity, ["20-sft/checkpoints", "00-base/model"], config.seed
         ):
             checkpoints = sorted(
                 (self.out / "20-sft/checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name[11:])
@@ -211,6 +211,8 @@ class Pipeline:
                 self.judge,
                 self.recipe.eval.max_tokens,
                 self.progress,
+                base=self.out / "00-base/model",
+                say=self.say,
             )
             self._done("30-select", f"chose {chosen.name}")
 
