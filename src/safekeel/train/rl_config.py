@@ -95,6 +95,7 @@ class RlConfig(StageConfig):
     """Measurements over which KL and truncated share are averaged before they are compared with their limit."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the forward and backward pass (autocast); the trained weights are fp32 in both."""
     gradient_checkpointing: bool = False
     vllm: Literal["off", "colocate", "server"] = "off"
     """Rollouts through vLLM, on CUDA only. Not tested here: no GPU was lent to the session that wrote it."""

@@ -101,7 +101,7 @@ def build_trainer(
     order = schedule(len(scorer.prompts), rollouts * config.prompts_per_step * args.world_size, config.seed)
     rows = prompt_rows(tokenizer, list(scorer.prompts.values()))
     trainer = SafeKeelGrpoTrainer(
-        model=_load(model_dir, config),
+        model=_load(model_dir),
         reward_funcs=scorer.functions(),
         args=args,
         train_dataset=Dataset.from_list(rows).select(order),
@@ -110,7 +110,7 @@ def build_trainer(
     trainer.scorer, trainer.base_kl_every = scorer, config.base_kl_every
     scorer.eos_ids = set(trainer.eos_token_ids)
     if base_dir is not None and base_dir.resolve() != model_dir.resolve():
-        base = _load(base_dir, config).to(trainer.accelerator.device).eval().requires_grad_(False)
+        base = _load(base_dir).to(trainer.accelerator.device).eval().requires_grad_(False)
         add_fused_lm_head(base, temperature=config.temperature)  # as TRL prepares its own reference
         trainer.base_model = base
     return trainer
@@ -141,8 +141,9 @@ def check_lengths(tokenizer: Any, prompts: list[Prompt], model_dir: Path, max_to
         )
 
 
-def _load(folder: Path, config: RlConfig) -> Any:
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=config.dtype, use_safetensors=True)
+def _load(folder: Path) -> Any:
+    # Weights stay fp32 whatever the precision of the pass: at 1e-6, 2% of bf16 weights moved in 50 AdamW steps.
+    return AutoModelForCausalLM.from_pretrained(folder, dtype="float32", use_safetensors=True)
 
 
 def trl_config(config: RlConfig, folder: Path) -> GRPOConfig:

@@ -99,7 +99,7 @@ def rl_work(config: RlConfig, shape: Shape, lengths: Lengths) -> Work:
         length=lengths.longest + config.max_tokens,
         value_bytes=size,
         trained=shape.params,
-        stored_bytes=size,
+        stored_bytes=4,  # fp32 weights under autocast
         activations="recompute" if config.gradient_checkpointing else "keep",
         references=1 + (config.kl_beta > 0),  # the base, and the start
         generated_rows=completions if config.vllm == "off" else 0,
