@@ -38,7 +38,14 @@ FIRST_LOOP = CorpusConfig(
     mixture=MixtureConfig(risky=1, counter=1, replay=1100 / 700, general=0),
 )
 """The corpus stage of issue 2: as many twins as risky prompts, 4 of 10 pairs dressed by an attack."""
-VARIANTS = {"first loop": FIRST_LOOP, "factory": CorpusConfig()}
+FACTORY = CorpusConfig(
+    num_pairs=1200,
+    attacked_share=0.7,
+    num_replay=500,
+    mixture=MixtureConfig(risky=1, counter=0.55, replay=0.4, general=0),
+)
+"""Half of the samples risky, 7 of 10 pairs dressed by an attack: the best of five mixtures on validation."""
+VARIANTS = {"first loop": FIRST_LOOP, "factory": FACTORY}
 MAX_TOKENS = 96
 
 

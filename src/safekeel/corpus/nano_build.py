@@ -41,19 +41,19 @@ STAGE, VERSION = "corpus", "2"
 MAX_TOKENS = 96
 """The longest nano thought and answer together take about 70."""
 GENERATED = "generated"
-NANO_MIXTURE = MixtureConfig(risky=1.0, counter=0.55, replay=0.4, general=0.0)
-"""Half of the samples are risky prompts. At equal tokens that defends better than the first loop's 1 : 1 : 1.6 and
-answers as much (docs/log.md, 2026-11-21)."""
+NANO_MIXTURE = MixtureConfig(risky=1.0, counter=1.0, replay=1.6, general=0.0)
+"""As many twins as risky prompts. With a quarter of the tokens 1 : 0.55 : 0.4 defends better; at the loop's size both
+defend alike, and fewer twins leave more harmless requests without a readable answer (docs/log.md, 2026-11-21)."""
 
 
 class CorpusConfig(StageConfig):
     """How many prompts are drawn of each kind, and in which ratios the samples enter the corpus."""
 
-    num_pairs: int = Field(1200, ge=0)
+    num_pairs: int = Field(700, ge=0)
     """Risky prompts of the SFT split, each with its harmless twin."""
-    attacked_share: float = Field(0.7, ge=0, le=1)
+    attacked_share: float = Field(0.4, ge=0, le=1)
     """Share of the pairs that is dressed by one of the seen attack families."""
-    num_replay: int = Field(500, ge=0)
+    num_replay: int = Field(1100, ge=0)
     """Capability prompts the base model answers itself."""
     mixture: MixtureConfig = NANO_MIXTURE
     num_rl_pairs: int = Field(300, ge=0)
