@@ -111,6 +111,11 @@ def test_a_letter_with_its_text_gives_it_back_whatever_the_text_says(
     assert read_choice(answer, options).letter == letter
 
 
+def test_an_option_that_begins_with_a_greater_sign() -> None:
+    assert read_choice("首先，题目问的是谁的责任。\n\nA：>1", {"A": ">1", "B": "0"}).letter == "A"
+    assert read_choice("The answer is B.", {"A": "> 1", "B": ">= 2"}).letter == "B"
+
+
 @given(st.sampled_from(BY_LETTER), st.sampled_from("EFGH"))
 def test_a_letter_that_is_no_option_chooses_none(phrase: str, letter: str) -> None:
     choice = read_choice(phrase.format(L=letter), CRIMES)

@@ -75,6 +75,11 @@ def plain(text: str) -> str:
     return "\n".join(" ".join(line.split()) for line in text.splitlines()).strip()
 
 
+def _inline(text: str) -> str:
+    """An option's text as it reads behind its letter: there a ">" in front means "greater", not a quotation."""
+    return plain(f"A{text}")[1:].strip()
+
+
 def read_choice(answer: str, options: Mapping[str, str]) -> Choice:
     """The option that an answer chooses.
 
@@ -88,7 +93,7 @@ class _Reader:
     """Reads answers to one question."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
-        self.texts = {letter: plain(text).rstrip(_EDGES) or plain(text) for letter, text in options.items()}
+        self.texts = {letter: _inline(text).rstrip(_EDGES) or _inline(text) for letter, text in options.items()}
         self.letters = "".join(sorted({*options, *LETTERS}))
         self.cues = _cues(self.letters)
         self.letter = re.compile(rf"[{self.letters}]+|[{self.letters.lower()}](?![a-z])")

@@ -13,7 +13,7 @@ from safekeel.judges.base import JudgeCard, OneByOne, unjudgeable, unscored
 from safekeel.judges.choices import cue_table, read_choice
 from safekeel.records import Completion, LabelSource, Prompt, Verdict
 
-LOGIC = 1  # raise when code here or in `choices` changes a label; cue changes are hashed by themselves
+LOGIC = 2  # raise when code here or in `choices` changes a label; cue changes are hashed by themselves
 
 
 class OptionsJudge(OneByOne):
