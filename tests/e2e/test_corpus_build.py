@@ -186,6 +186,41 @@ def test_one_fixed_refusal_is_called_degenerate(built: tuple[Path, list[str]], t
     assert "harmless" in done.stderr  # no counter sample was answered
 
 
+def test_a_changed_source_is_read_again_and_an_unchanged_one_is_not(tmp_path: Path) -> None:
+    own = tmp_path / "own.jsonl"
+    rows = [{"prompt": f"What is {n} + {n + 5}?", "role": "replay", "gold": str(2 * n + 5)} for n in range(6)]
+    own.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    script = tmp_path / "script.jsonl"
+    script.write_text(json.dumps({"raw": "<think>Add.</think>The answer is 5."}) + "\n", "utf-8")
+    settings = ["sources.starter=false", f'sources.files=["{own}?lang=en"]', "sources.sets=[]", "rl.share=0.0"]
+    flags = [part for setting in [*settings, "mixture.exact_ratios=false"] for part in ("--set", setting)]
+    arguments = ["corpus", "build", "--target", f"scripted:{script}", *flags, "--out", str(tmp_path / "out")]
+    first = safekeel(*arguments)
+    assert first.returncode == 0, first.stderr
+    assert "up to date, skipped" in safekeel(*arguments).stderr
+    own.write_text(
+        own.read_text("utf-8") + json.dumps({"prompt": "What is 2 + 3?", "role": "replay", "gold": "5"}) + "\n"
+    )
+    again = safekeel(*arguments)
+    assert again.returncode == 0 and "up to date" not in again.stderr
+    assert "7 prompts from 1 sources" in again.stderr
+
+
+def test_all_prompts_rejected_keep_their_reasons(tmp_path: Path) -> None:
+    own = tmp_path / "french.txt"
+    own.write_text(
+        "".join(f"Comment préparer un gâteau au chocolat pour {n} personnes ?\n" for n in ["deux", "trois", "dix"])
+    )
+    script = tmp_path / "script.jsonl"
+    script.write_text(json.dumps({"raw": "<think>x</think>y"}) + "\n", "utf-8")
+    settings = ["sources.starter=false", f'sources.files=["{own}?role=risky"]', "sources.sets=[]"]
+    flags = [part for setting in settings for part in ("--set", setting)]
+    done = safekeel("corpus", "build", "--target", f"scripted:{script}", *flags, "--out", str(tmp_path / "out"))
+    assert done.returncode == 3, done.stderr
+    assert "language 3" in done.stderr and "Traceback" not in done.stderr
+    assert [row.reason for row in read_jsonl(tmp_path / "out/rejected.jsonl", Rejected)] == ["language"] * 3
+
+
 @pytest.mark.skipif(DATA is None, reason="SAFEKEEL_DATA is not set")
 def test_star1_loses_exactly_what_two_benchmarks_share_with_it(tmp_path: Path) -> None:
     """datasets.md: six behaviours of HarmBench val and three questions of Do-Not-Answer stand in STAR-1."""

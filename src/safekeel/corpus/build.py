@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,6 @@ from safekeel.records import write_jsonl
 from safekeel.taxonomy import Taxonomy
 
 STAGE, VERSION = "corpus-build", "1"
-BLANK = {"thought": "", "answer": "", "made_by": "", "style": ""}
 GENERATED = "generated"
 SFT, RL, REJECTED = "sft.jsonl", "rl.jsonl", "rejected.jsonl"
 
@@ -95,14 +94,6 @@ class Parts:
     say: Callable[[str], None]
 
 
-@dataclass
-class _Rows:
-    """What the build has so far."""
-
-    samples: list[Sample] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
-
-
 def build(recipe: CorpusRecipe, parts: Parts, stage: Stage) -> dict[str, Any]:
     """Fill the stage's folder and return the card.
 
@@ -115,22 +106,23 @@ def build(recipe: CorpusRecipe, parts: Parts, stage: Stage) -> dict[str, Any]:
     generated.mkdir(exist_ok=True)
     read, unread = read_sources(parts.sources, parts.say)
     if not recipe.synthesis.keep_source_responses:
-        read = [sample.model_copy(update=BLANK) for sample in read]
-    rows = _Rows(rejected=list(unread))
+        read = [sample.blank() for sample in read]
     parts.say(f"sources: {len(read)} prompts from {len(parts.sources)} sources, {len(unread)} rows not usable")
-    clean = _clean(parts, read, rows)
+    clean, rejected = parts.cleaning.prompts(read, parts.progress)
+    rejected = [*unread, *rejected]
+    parts.say(f"clean: {len(clean)} prompts kept, {len(read) - len(clean)} rejected ({_most_common(rejected)})")
     training, reserved = split_off(clean, recipe.rl)
     written = _write(recipe, parts, training, generated)
-    rows.rejected += written.rejected
+    rejected += written.rejected
     reserved = [_without_own(sample) for sample in reserved]
     rl = rl_prompts(reserved, recipe.rl, parts.target, parts.grade, generated, parts.progress)
     categories = [category.id for category in parts.taxonomy.categories]
     mixed = mix(written.samples, recipe.mixture, parts.count_tokens, categories)
-    rows.rejected += mixed.left_out
+    rejected += mixed.left_out
     kept = [_without_own(sample) for sample in mixed.kept]
     if not kept:
-        write_jsonl(stage.dir / REJECTED, rows.rejected)
-        raise DataError(_nothing_left(stage.dir, rows.rejected, mixed.shortfalls))
+        write_jsonl(stage.dir / REJECTED, rejected)
+        raise DataError(_nothing_left(stage.dir, rejected, mixed.shortfalls))
     card = build_card(
         recipe.mixture,
         parts.sources,
@@ -138,7 +130,7 @@ def build(recipe: CorpusRecipe, parts: Parts, stage: Stage) -> dict[str, Any]:
         parts.count_tokens,
         parts.taxonomy,
         rl,
-        rows.rejected,
+        rejected,
         written,
         mixed,
     )
@@ -146,7 +138,7 @@ def build(recipe: CorpusRecipe, parts: Parts, stage: Stage) -> dict[str, Any]:
         parts.say(f"WARNING: {warning}")
     write_jsonl(stage.dir / SFT, kept)
     write_jsonl(stage.dir / RL, rl)
-    write_jsonl(stage.dir / REJECTED, rows.rejected)
+    write_jsonl(stage.dir / REJECTED, rejected)
     atomic_write_json(stage.dir / "card.json", card)
     atomic_write_text(stage.dir / "card.md", card_markdown(card))
     atomic_write_text(stage.dir / "card.html", card_html(card, pick_examples(kept)))
@@ -154,16 +146,6 @@ def build(recipe: CorpusRecipe, parts: Parts, stage: Stage) -> dict[str, Any]:
     counts = {"in": len(read) + len(unread), "kept": len(kept), "rl_prompts": len(rl), "dropped": card["rejected"]}
     stage.finish(outputs, counts, card["warnings"])
     return card
-
-
-def _clean(parts: Parts, samples: Sequence[Sample], rows: _Rows) -> list[Sample]:
-    """Prompts that may go on: normalised, in a known language, without copies, personal data or test items."""
-    kept, rejected = parts.cleaning.prompts(samples, parts.progress)
-    rows.rejected += rejected
-    parts.say(f"clean: {len(kept)} prompts kept, {len(rejected)} rejected ({_most_common(rejected)})")
-    if not kept:
-        raise DataError(f"All {len(samples)} prompts were rejected: {_most_common(rejected)}. Look at the sources.")
-    return kept
 
 
 def _write(recipe: CorpusRecipe, parts: Parts, training: Sequence[Sample], folder: Path) -> Written:

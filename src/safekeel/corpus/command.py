@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safekeel.artifact import Stage, run_lock
+from safekeel.artifact import Stage, digest, run_lock
 from safekeel.bench.command import JudgeRequest
 from safekeel.bench.generate import generate
 from safekeel.config import load_recipe
@@ -15,7 +15,7 @@ from safekeel.corpus.build import GENERATED, STAGE, VERSION, CorpusRecipe, Parts
 from safekeel.corpus.card import load_card
 from safekeel.corpus.cleaning import Cleaning
 from safekeel.corpus.sources.base import Ask, Source, open_sources
-from safekeel.corpus.steps.held_out import collect_held_out
+from safekeel.corpus.steps.held_out import HeldOut, collect_held_out
 from safekeel.corpus.steps.risk_guard import GuardLabeller
 from safekeel.corpus.steps.risk_labellers import DeclaredLabeller, EngineLabeller, Labeller
 from safekeel.corpus.synthesis.policy import policy_version
@@ -94,7 +94,7 @@ def build_corpus(request: BuildRequest, out: Path, command: str, say: Say) -> di
     with run_lock(out), ProgressReporter() as progress:
         sources = open_sources(recipe.sources, request.data_dir, taxonomy, ask=_asker(teacher, recipe, out, progress))
         held_out = collect_held_out(request.data_dir, exclude=recipe.sources.allow_benchmarks)
-        stage = _stage(request, recipe, sources, judge.version, out, command)
+        stage = _stage(request, recipe, sources, judge.version, held_out, out, command)
         if stage.is_current():
             say(f"{out}: up to date, skipped")
             return load_card(out)
@@ -142,16 +142,23 @@ def _asker(teacher: Engine, recipe: CorpusRecipe, out: Path, progress: ProgressR
 
 
 def _stage(
-    request: BuildRequest, recipe: CorpusRecipe, sources: list[Source], judge_version: str, out: Path, command: str
+    request: BuildRequest,
+    recipe: CorpusRecipe,
+    sources: list[Source],
+    judge_version: str,
+    held_out: HeldOut,
+    out: Path,
+    command: str,
 ) -> Stage:
     models = [request.target, request.teacher, *request.labellers]
     folders = [folder for model in models if model is not None and (folder := model_folder(model.name))]
-    files = [path for source in sources for path in getattr(source, "files", [])]
+    files = [path for source in sources for path in source.files]
     config = {
         "recipe": recipe.model_dump(mode="json"),
         "models": [model and [model.name, model.revision, list(model.base_urls)] for model in models],
         "judge": judge_version,
         "policy": policy_version(),
+        "held_out": digest([[item.id, item.text] for item in held_out.items]),
         "taxonomy": request.taxonomy,
         "tokenizer": str(request.tokenizer) if request.tokenizer else None,
     }

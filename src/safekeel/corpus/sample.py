@@ -30,6 +30,10 @@ class Sample(Record):
     checks: JsonObject = Field(default_factory=dict)
     """What was measured about the response before it was accepted: labels of the judges, the candidate's rank."""
 
+    def blank(self) -> Sample:
+        """The prompt alone, without a response."""
+        return self.model_copy(update={"thought": "", "answer": "", "made_by": "", "style": ""})
+
 
 class Rejected(Record):
     """One row of `rejected.jsonl`: something read or made that is not used, with the reason and the evidence."""

@@ -42,6 +42,8 @@ class Source(Protocol):
     notes: list[str]
     """What was decided while reading (encoding, columns, header): for the terminal and the card."""
     warnings: list[str]
+    files: list[Path]
+    """What is read: a build is done again when one of them changes."""
 
     def rows(self) -> Iterator[Row]:
         """Samples, and a `Rejected` with file and line for each row that is not one; never an exception for one row.
@@ -61,6 +63,7 @@ class SourceBase:
     training_allowed: bool = True
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
 
 
 class SourcesConfig(StageConfig):
@@ -173,7 +176,7 @@ class Checked:
     def __init__(self, source: Source, limit: int | None, seed: int) -> None:
         self.source, self.limit, self.seed = source, limit, seed
         self.name, self.licence, self.training_allowed = source.name, source.licence, source.training_allowed
-        self.notes, self.warnings = source.notes, source.warnings
+        self.notes, self.warnings, self.files = source.notes, source.warnings, source.files
 
     def rows(self) -> Iterator[Row]:
         """See `Source.rows`. With a limit, rejected rows come first and samples after the last one was read."""

@@ -58,7 +58,7 @@ class FileSource(SourceBase):
             DataError: no such file.
         """
         self.spec: FileSpec = parse_spec(spec, defaults or {}, taxonomy)
-        super().__init__(self.spec.name, self.spec.licence)
+        super().__init__(self.spec.name, self.spec.licence, files=[self.spec.path])
         self._categories = Categories(taxonomy)
         self._risky_by_name = False
         parts_of(self.spec.path, self.spec.format)

@@ -95,6 +95,7 @@ class PublicSource(SourceBase):
             if file.file.startswith(loader.files):
                 path, note = checked_path(data_set, file, data_dir)
                 self._paths.append((file.file, path))
+                self.files.append(path)
                 self.notes += [note] if note else []
         if loader.warning:
             self.warnings.append(loader.warning)
@@ -137,7 +138,7 @@ class BenchmarkSource(SourceBase):
         root = data_root(data_dir)
         for file in data_set.files:
             if root is not None and data_set.local(file, root).is_file():
-                checked_path(data_set, file, data_dir)
+                self.files.append(checked_path(data_set, file, data_dir)[0])
 
     def rows(self) -> Iterator[Row]:
         """See `Source.rows`.

@@ -34,6 +34,7 @@ class RedTeamSource(SourceBase):
         whole = folder.absolute()  # two runs have folders of the same name
         super().__init__(f"redteam:{whole.parent.name}/{whole.name}", "as its prompts")
         self._folder, self._allowed = folder, frozenset(allow_benchmarks)
+        self.files += [folder / name for name in (PROMPTS, COMPLETIONS, VERDICTS)]
         for name in (PROMPTS, COMPLETIONS, VERDICTS):
             if not (folder / name).is_file():
                 raise DataError(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safekeel.corpus.sample import Rejected, Sample
 from safekeel.corpus.sources.base import STEP, Row, SourceBase
-from safekeel.data.starter import LICENCE, SOURCE, StarterRow, read_starter
+from safekeel.data.starter import LICENCE, SOURCE, StarterRow, read_starter, starter_files
 from safekeel.errors import UsageError
 from safekeel.records import Lang, Message, Prompt
 from safekeel.taxonomy import Taxonomy
@@ -25,7 +25,7 @@ class StarterSource(SourceBase):
             DataError: a malformed row.
             UsageError: none of their categories is in the taxonomy.
         """
-        super().__init__("starter", LICENCE)
+        super().__init__("starter", LICENCE, files=starter_files(folder))
         self._rows = read_starter(folder)
         self._known = {category.id for category in taxonomy.categories}
         if not any(row.category in self._known for row in self._rows):

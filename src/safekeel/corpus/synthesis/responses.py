@@ -127,8 +127,7 @@ def correct(
     hard = {row.sample.id: row for row in written.rejected if row.sample is not None and row.sample.role == "risky"}
     if not hard:
         return
-    blank = {"thought": "", "answer": "", "made_by": "", "style": ""}
-    samples = [row.sample.model_copy(update=blank) for row in hard.values() if row.sample is not None]
+    samples = [row.sample.blank() for row in hard.values() if row.sample is not None]
     drafts = own_unsafe_answers(samples, target, writer.sampling, acceptance, folder, progress)
     again = [sample for sample in samples if sample.id in drafts]
     if not again:
