@@ -56,7 +56,9 @@ def run_loop(
 ) -> None:
     """The whole loop: base, evaluation, corpus, SFT, selection, RL, evaluation, report; or an evaluation recipe."""
     from safekeel.config import load_recipe
+    from safekeel.corpus.build import is_corpus
     from safekeel.evaluations import EvaluationRecipe, is_evaluation, run_evaluations
+    from safekeel.train.launch.recipe import is_training
 
     tables = load_recipe(recipe or "nano", overrides or [])
     if is_evaluation(tables):
@@ -65,12 +67,12 @@ def run_loop(
         for path in run_evaluations(EvaluationRecipe.resolve(tables), out, "safekeel run", say):
             typer.echo(str(path))
         return
-    if "model" in tables and "sft" in tables:
+    if is_training(tables):
         raise UsageError(
             f"{recipe} is for training a real model, stage by stage: safekeel train sft hf:MODEL --recipe {recipe} "
             "--corpus DIR --out DIR [--dry-run]; its README has the commands."
         )
-    if "synthesis" in tables:
+    if is_corpus(tables):
         raise UsageError(f"{recipe} makes a corpus, not a run: safekeel corpus build {recipe} --target MODEL.")
     from safekeel.pipeline import Pipeline, Recipe
 

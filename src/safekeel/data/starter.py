@@ -18,7 +18,6 @@ from safekeel.records import Lang, Name, Record, read_jsonl
 
 LICENCE = "CC-BY-4.0 (SafeKeel)"
 SOURCE = "SafeKeel starter prompts"
-FORMS = ("request", "question", "scenario", "roleplay", "statement", "continuation")
 Form = Literal["request", "question", "scenario", "roleplay", "statement", "continuation"]
 Triggers = Annotated[tuple[Name, ...], Field(min_length=1)]
 

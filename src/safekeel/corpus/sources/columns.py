@@ -63,7 +63,6 @@ def plain(name: str) -> str:
     return _SEPARATORS.sub("", unicodedata.normalize("NFKC", name).strip().lower())
 
 
-_KNOWN = {plain(name) for names in ALIASES.values() for name in names}
 _TEXT = {plain(name) for field in ("messages", "prompt") for name in ALIASES[field]}
 
 
