@@ -184,10 +184,13 @@ def choose_by_bounds(candidates: Sequence[Measured], budgets: Budgets) -> Choice
                 f"{len(among)} have point estimates within them: more items could decide. Of these, {told}"
             )
             return Choice(best.name, False, why)
-    best = min(candidates, key=lambda each: (_excess(each, budgets), each.alpha))
+    least = min(_excess(each, budgets) for each in candidates)
+    among = [each for each in candidates if _excess(each, budgets) <= least + _SAME]
+    best, told = _safest(among)
+    shared = f" Of the {len(among)} that are, {told}" if len(among) > 1 else ""
     why = (
         f"NO candidate qualifies: all are beyond a budget ({_budgets(budgets)}) by their point estimates or on one "
-        f"benchmark. {best.name} is the least beyond, by {100 * _excess(best, budgets):.1f} points."
+        f"benchmark. {best.name} is the least beyond, by {100 * least:.1f} points.{shared}"
     )
     return Choice(best.name, False, why)
 
