@@ -51,6 +51,8 @@ class Sizes:
     problems: int = 1000
 
 
+FEW = Sizes(refuse=8, answer=4, family=2, problems=6)
+"""For tests that look at no rate."""
 SMALL = Sizes(refuse=62, answer=24, family=8, problems=60)
 
 
@@ -64,6 +66,11 @@ class RunMaker:
     headline: bool = True
     texts: dict[str, str] = field(default_factory=dict)
     seed: int = 0
+    candidates: dict[str, Any] | None = None
+    """`candidates.json`; None = as it was before the rule was noted."""
+    reward_judge: str | None = None
+    is_old: bool = False
+    """RL as it was logged before standard errors, stuck prompts and thresholds were."""
 
     def prompts(self) -> list[Prompt]:
         """The same items for both evaluations."""
@@ -123,14 +130,28 @@ class RunMaker:
                 [(0.62, 0.05, 0.975, False), (0.9, 0.08, 0.967, False), (0.958, 0.03, 0.983, True)]
             )
         ]
-        self._stage(run_dir, "30-select", {"candidates.json": json.dumps({"candidates": candidates})})
+        selection = self.candidates or {"candidates": candidates}
+        slacks = {"capability_slack": 0.01, "over_refusal_slack": 0.02}
+        self._stage(run_dir, "30-select", {"candidates.json": json.dumps(selection)}, slacks)
         loss = [{"step": 5 * i, "loss": 2 / (i + 1)} for i in range(1, 9)]
         self._stage(run_dir, "20-sft", {"metrics.jsonl": _jsonl(loss)})
-        self._stage(run_dir, "40-rl", {"metrics.jsonl": _jsonl(self._rl_rows())}, self.rl_config())
+        counts = {} if self.is_old else {"steps": 60}
+        counts |= {"reward_judge": self.reward_judge} if self.reward_judge else {}
+        rows = [row | ({} if self.is_old else self._rl_figures(row["step"])) for row in self._rl_rows()]
+        self._stage(run_dir, "40-rl", {"metrics.jsonl": _jsonl(rows)}, self.rl_config(), counts)
         return run_dir
 
     def rl_config(self) -> dict[str, Any]:
-        return {"num_steps": 60, "over_refusal_budget": 0.05, "capability_budget": 0.03}
+        found = {"num_steps": 60, "over_refusal_budget": 0.05, "capability_budget": 0.03}
+        limits = {"objective": "safety", "max_kl": 0.5, "max_base_kl": None, "max_truncated": 0.1, "stop_window": 5}
+        return found if self.is_old else found | limits
+
+    def _rl_figures(self, step: float) -> dict[str, float]:
+        """What is logged since the balanced RL has errors, stuck prompts and limits."""
+        found = {"completions/clipped_ratio": 0.001 * step, "stuck/over_refusal": 0.1, "stuck/safety": 0.0}
+        for name in ("over_refusal", "capability"):
+            found |= {f"cost_se/{name}": 0.01 + 0.1 / step, f"cost_samples/{name}": min(512, 8 * step)}
+        return found | ({"base_kl": 0.02, "base_kl/problem": 0.004 * step} if step % 10 == 1 else {})
 
     def _rl_rows(self) -> list[dict[str, float]]:
         rng, rows, weight = random.Random(self.seed), [], 1.0
@@ -148,12 +169,19 @@ class RunMaker:
             )  # fmt: skip
         return rows
 
-    def _stage(self, run_dir: Path, name: str, files: dict[str, str], config: dict[str, Any] | None = None) -> None:
+    def _stage(
+        self,
+        run_dir: Path,
+        name: str,
+        files: dict[str, str],
+        config: dict[str, Any] | None = None,
+        counts: dict[str, Any] | None = None,
+    ) -> None:
         stage = Stage(run_dir / name, name[3:], "1", config or {}, [], 0, "safekeel run")
         stage.begin()
         for file, content in files.items():
             (stage.dir / file).write_text(content, "utf-8")
-        stage.finish([stage.dir / file for file in files], {"in": 1, "kept": 1})
+        stage.finish([stage.dir / file for file in files], counts or {"in": 1, "kept": 1})
 
     def evaluation(self, folder: Path, behaviour: Behaviour, model: str, families: dict[str, Any] | None) -> None:
         """One evaluation folder, in the format of `bench.run`."""

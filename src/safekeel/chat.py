@@ -10,66 +10,108 @@ Training and generation share `render_prompt`: R1's template deletes everything 
 so a training sample rendered as a conversation would lose its reasoning. A sample is `training_text`: the generation
 prompt, then what the model shall write after it (`train/text.py` has its tokens).
 
-Only `load_tokenizer` imports transformers.
+A conversation that ends with the assistant is a prefill: the model goes on from there (`generation_prompt`).
+
+Other modules take `split_completion` (of `think_split`) and `load_tokenizer` (of `tokenizer_loading`) from here too;
+only the latter imports transformers.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from importlib import resources
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from safekeel.errors import DataError, EngineError, shown
-from safekeel.records import Message, SplitStatus
+from safekeel.errors import DataError, shown
+from safekeel.records import Message
+from safekeel.think_split import CLOSE, OPEN
+from safekeel.think_split import Split as Split
+from safekeel.think_split import split_completion as split_completion
+from safekeel.tokenizer_loading import NEXT_TURN as NEXT_TURN
+from safekeel.tokenizer_loading import Tokenizer as Tokenizer
+from safekeel.tokenizer_loading import check_round_trip as check_round_trip
+from safekeel.tokenizer_loading import give_plain_template as give_plain_template
+from safekeel.tokenizer_loading import load_tokenizer as load_tokenizer
 
 ThinkMode = Literal["default", "none", "forced"]
 ThinkState = Literal["absent", "open", "closed"]
-Tokenizer = Any
-"""A transformers tokenizer."""
 
-OPEN, CLOSE = "<think>", "</think>"
 EMPTY_THOUGHT = f"{OPEN}\n\n{CLOSE}\n\n"
 _CLOSED_THOUGHT = re.compile(r"(?:<think>\s*)?</think>\s*\Z")
-_ROUND_TRIP_SAMPLE = "He said: 3 + 4 = 7,  x_1.\n\n安全是第一位的，不能 ignore 123 4567。\n</think>\n\n答案是 B"
-
-# A quoted tag is a mention. Quotation marks without a tag are consumed in pairs, so that the closing mark of one
-# quotation is never taken for the opening mark of the next.
-_TAG = (
-    r'`[^`\n]*`|"[^"<\n]*"|"<think>[^"\n]*</think>"|"</?think>"|\'</?think>\'|“</?think>”|‘</?think>’|「</?think>」'
-    r"|『</?think>』|(?P<open><think>)|(?P<close></think>)"
-)
-_IN_THOUGHT = re.compile(_TAG)
-_IN_ANSWER = re.compile(rf"```.*?```|{_TAG}", re.DOTALL)  # answers hold code blocks; thoughts leave theirs unfinished
+_EMPTY_PREFILL = re.compile(r"\s*<think>\s*</think>\s*")
 
 
-class Split(NamedTuple):
-    """Thought, answer and how they were told apart (`records.Completion`); both are stripped of outer whitespace."""
+class GenerationPrompt(NamedTuple):
+    """What a model is given, and what its completion is split by: `split_completion(said + completion, finish,
+    state == "open", answer_only=state == "closed")`."""
 
-    thought: str | None
-    """None = no think tag at all."""
-    answer: str
-    """All the text outside think blocks, that is everything a user would be shown; empty when truncated."""
-    status: SplitStatus
+    text: str
+    """All of it, `said` included."""
+    state: ThinkState
+    """How the prompt ends before `said`."""
+    said: str = ""
+    """A prefill: the beginning of the model's own turn, which counts as part of what it said."""
+
+
+def generation_prompt(
+    tokenizer: Tokenizer, messages: Sequence[Message], think: ThinkMode = "default"
+) -> GenerationPrompt:
+    """The generation prompt by the tokenizer's own template, continued by the prefill if the last message is the
+    assistant's (vLLM's `continue_final_message`; its template would delete R1's thought, so none renders it here).
+
+    Raises:
+        DataError: the tokenizer has no chat template, the template rejects the messages, or there is no user or system
+            message at the end (before the prefill).
+    """
+    content = prefill(messages)
+    if content is None or reads_conversations(tokenizer):
+        ending = _with_thought(_rendered(tokenizer, messages), think)
+        return GenerationPrompt(ending, think_state(ending))
+    return continued(_rendered(tokenizer, messages[:-1]), think, content)
 
 
 def render_prompt(
     tokenizer: Tokenizer, messages: Sequence[Message], think: ThinkMode = "default", prefix: str = ""
 ) -> str:
-    """The generation prompt as text, by the tokenizer's own template.
+    """The text of `generation_prompt`.
 
     Args:
         think: `default` leaves the template's ending, `none` ends with a closed empty thought, `forced` with an open
-            one.
+            one. A prefill that has a tag of its own decides for itself.
         prefix: text the assistant turn is made to start with (a prefilling attack); split it with the completion.
 
     Raises:
-        DataError: the tokenizer has no chat template, the template rejects the messages, or the last one is the
-            assistant's (a guard's template reads such a conversation as data, so there it is right).
+        DataError: as `generation_prompt`.
     """
+    return generation_prompt(tokenizer, messages, think).text + prefix
+
+
+def prefill(messages: Sequence[Message]) -> str | None:
+    """The beginning of the model's own turn, where the conversation ends with one."""
+    return messages[-1].content if messages and messages[-1].role == "assistant" else None
+
+
+def continued(ending: str, think: ThinkMode, content: str) -> GenerationPrompt:
+    """A rendered prompt with a prefill behind it.
+
+    A prefill that begins with a thought, open or empty, replaces the template's ending, so that no tag stands twice and
+    an empty thought has the form the template's model knows. Any other text goes where the ending leaves it: into a
+    thought that is open.
+    """
+    if empty := _EMPTY_PREFILL.match(content):
+        ending, content = _with_thought(ending, "none"), content[empty.end() :]
+    elif content.lstrip().startswith(OPEN):
+        ending, content = _with_thought(ending, "forced"), content.lstrip().removeprefix(OPEN).lstrip("\n")
+    else:
+        ending = _with_thought(ending, think)
+    return GenerationPrompt(ending + content, think_state(ending), content)
+
+
+def _rendered(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
     if not messages or (messages[-1].role == "assistant" and not reads_conversations(tokenizer)):
-        raise DataError("A prompt must end with a user or system message; put text to continue in `prefix`.")
+        raise DataError(
+            "A prompt must end with a user or system message, and a prefill is one assistant message after it."
+        )
     _require_template(tokenizer)
     turns = [{"role": message.role, "content": message.content} for message in messages]
     try:
@@ -79,7 +121,7 @@ def render_prompt(
         raise DataError(
             f"The chat template rejects the roles {roles} ({type(error).__name__}: {error}); change the messages."
         ) from error
-    return _with_thought(text, think) + prefix
+    return text
 
 
 def reads_conversations(tokenizer: Tokenizer) -> bool:
@@ -89,7 +131,7 @@ def reads_conversations(tokenizer: Tokenizer) -> bool:
 
 
 def think_state(rendered: str) -> ThinkState:
-    """How a rendered prompt without prefix ends. Tags in the messages do not count: the assistant marker follows."""
+    """How a rendered prompt without prefill ends. Tags in the messages do not count: the assistant marker follows."""
     if rendered.rstrip().endswith(OPEN):
         return "open"
     return "closed" if _CLOSED_THOUGHT.search(rendered) else "absent"
@@ -149,13 +191,24 @@ def completion_ids(tokenizer: Tokenizer, thought: str, answer: str) -> list[int]
     return [*ids, tokenizer.eos_token_id]
 
 
+def check_question(messages: Sequence[Message]) -> None:
+    """Refuse a prompt of a training sample that ends with the assistant.
+
+    Raises:
+        DataError: it does.
+    """
+    if prefill(messages) is not None:
+        raise DataError("A training prompt must end with a user or system message: what follows it is to be learnt.")
+
+
 def thinking_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
     """The generation prompt under which a thought can be learnt: the template's own ending where it opens a thought or
     leaves that to the model, and thinking switched on (`forced`) where the template closes an empty thought.
 
     Raises:
-        DataError: as `render_prompt`.
+        DataError: as `generation_prompt`, or the conversation ends with the assistant.
     """
+    check_question(messages)
     text = render_prompt(tokenizer, messages)
     return render_prompt(tokenizer, messages, "forced") if think_state(text) == "closed" else text
 
@@ -167,110 +220,8 @@ def training_text(tokenizer: Tokenizer, messages: Sequence[Message], thought: st
     a thought would be learnt straight after `<｜Assistant｜>`, where no splitter ever finds it.
 
     Raises:
-        DataError: as `render_prompt`.
+        DataError: as `thinking_prompt`.
     """
     prompt = thinking_prompt(tokenizer, messages)
     opening = "" if think_state(prompt) == "open" else f"{OPEN}\n"
     return prompt, opening + completion_text(thought, answer)
-
-
-def split_completion(text: str, finish: str, prefilled_think: bool, answer_only: bool = False) -> Split:
-    """Tell thought and answer apart; nothing is lost, and no unfinished thought is ever an answer.
-
-    The first `</think>` closes a thought, since that is where a server starts to show text to the user; a later one
-    without an opening tag is a mention. A quoted tag is a mention everywhere.
-
-    Args:
-        finish: `stop` when the model ended by itself; without any tag, a cut-off text may be all thought.
-        prefilled_think: the prompt ended inside a thought (`think_state` is `open`).
-        answer_only: the prompt closed the thought, or the model has none: text without an opening tag is answer.
-    """
-    if prefilled_think and text.lstrip().startswith(OPEN):  # the model repeats the tag it was given
-        text = text.lstrip().removeprefix(OPEN)
-    thoughts, visible, inside, opened_here = _blocks(text, prefilled_think, answer_only)
-    untagged_and_cut = not thoughts and not answer_only and finish != "stop"
-    if inside or untagged_and_cut:
-        return Split(text.strip().removeprefix(OPEN).strip(), "", "truncated")
-    thought, answer = _joined(thoughts) if thoughts else None, _joined(visible)
-    if not answer:
-        return Split(thought, "", "empty_answer")
-    if thought is None:
-        return Split(None, answer, "none")
-    if len(thoughts) > 1:
-        return Split(thought, answer, "multiple")
-    return Split(thought, answer, "closed" if opened_here else "prefilled")
-
-
-def _blocks(text: str, inside: bool, answer_only: bool) -> tuple[list[str], list[str], bool, bool]:
-    """(thoughts, texts outside them, whether the last thought is open, whether an opening tag was met)."""
-    thoughts: list[str] = []
-    visible: list[str] = []
-    opened_here, start, position = False, 0, 0
-    while match := (_IN_THOUGHT if inside else _IN_ANSWER).search(text, position):
-        position = match.end()
-        if match["open"] and not inside:
-            visible.append(text[start : match.start()])
-            inside = opened_here = True
-        elif match["close"] and (inside or not (thoughts or answer_only)):
-            thoughts.append(text[start : match.start()])
-            inside = False
-        else:
-            continue
-        start = position
-    (thoughts if inside else visible).append(text[start:])
-    return thoughts, visible, inside, opened_here
-
-
-def _joined(parts: list[str]) -> str:
-    return "\n".join(stripped for part in parts if (stripped := part.strip()))
-
-
-def load_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer in a model folder, checked.
-
-    transformers 5 (5.17 included) loads some byte-level tokenizers as `LlamaTokenizer`, with SentencePiece's
-    pre-tokenizer: R1's and R1-Distill-Llama's lose every space, at no error (huggingface/transformers issue 45488).
-    Read without its class, `tokenizer.json` is right.
-
-    Raises:
-        EngineError: no way of loading it returns its own input.
-    """
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    try:
-        check_round_trip(tokenizer)
-    except EngineError:
-        if not (folder / "tokenizer.json").is_file():
-            raise
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-        check_round_trip(tokenizer)
-    return tokenizer
-
-
-NEXT_TURN = "\n\nUser:"
-"""Where a base model under the plain template begins to write the user's next turn: its answer ended before."""
-
-
-def give_plain_template(tokenizer: Tokenizer) -> bool:
-    """Give a tokenizer without a chat template the plain dialogue of `data/templates/plain.jinja`, so that a base model
-    can be asked at all. True where it had none."""
-    if getattr(tokenizer, "chat_template", None):
-        return False
-    tokenizer.chat_template = (resources.files("safekeel.data") / "templates/plain.jinja").read_text("utf-8")
-    return True
-
-
-def check_round_trip(tokenizer: Tokenizer) -> None:
-    """Encode and decode a bilingual sample.
-
-    Raises:
-        EngineError: the text does not come back as it was.
-    """
-    ids = tokenizer(_ROUND_TRIP_SAMPLE, add_special_tokens=False)["input_ids"]
-    text = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    if text != _ROUND_TRIP_SAMPLE:
-        raise EngineError(
-            f"The tokenizer does not return its own input: expected {_ROUND_TRIP_SAMPLE!r}, got {text!r}. Every result "
-            "would be wrong; load it with `safekeel.chat.load_tokenizer` or repair its tokenizer.json."
-        )

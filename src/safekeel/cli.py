@@ -19,7 +19,7 @@ import typer
 from typer.exceptions import TyperException
 
 from safekeel import __version__
-from safekeel.commands import bank, corpus, data, evaluation, judge, merge, nano, select, train
+from safekeel.commands import attack, bank, corpus, data, evaluation, judge, merge, nano, select, train
 from safekeel.commands.common import AsJson, Out, Set, say
 from safekeel.errors import SafeKeelError, UsageError
 
@@ -32,6 +32,7 @@ app = typer.Typer(
 GROUPS = {"bank": bank, "corpus": corpus, "data": data, "judge": judge, "nano": nano, "train": train}
 for _name, _module in GROUPS.items():
     app.add_typer(_module.app, name=_name)
+app.command("attack")(attack.attack)
 app.command("eval")(evaluation.evaluate)
 app.command("score")(evaluation.rescore)
 app.command("compare")(evaluation.compare)

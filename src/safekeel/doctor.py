@@ -24,6 +24,7 @@ EXTRAS = {
     "train": "local models: `safekeel run`, the hf engine, SFT, GRPO, nano build",
     "capability": "benchmarks of ability through lm-eval: mmlu, gsm8k, ceval, cmmlu, math500, cmath",
     "corpus": "`safekeel corpus build`: near duplicates, languages, personal data, verified replay, Parquet",
+    "attacks": "Chinese attack families: pinyin, homophones, traditional characters",
     "vllm": "the vllm engine: fast generation on a CUDA machine",
     "dev": "tests, style and type checks",
 }

@@ -1,6 +1,6 @@
 """The whole loop as an ordered list of stages over one run folder.
 
-    00-base -> 05-eval-before -> 10-corpus -> 20-sft -> 30-select -> 40-rl -> 60-eval-after -> 90-report
+    00-base -> 05-eval-before -> 10-corpus -> 20-sft -> 30-select (-> rounds/) -> 40-rl -> 60-eval-after -> 90-report
 
 Data flows one way, through files. A stage whose command, inputs, configuration and version are those of its manifest is
 skipped; `force` redoes a stage and everything after it. This file and `cli.py` are the only ones that know more than
@@ -16,12 +16,13 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from safekeel.artifact import Stage, atomic_write_json, read_manifest, run_lock
+from safekeel.attacks.rounds import RoundsConfig
 from safekeel.bench import nano as nano_bench
 from safekeel.bench import run as evaluation
 from safekeel.config import StageConfig, build, check_sections
 from safekeel.corpus import nano_build as corpus_stage
 from safekeel.engines import open_engine
-from safekeel.engines.base import Sampling
+from safekeel.engines.base import Engine, Sampling
 from safekeel.errors import UsageError
 from safekeel.judges.nano import NanoJudge
 from safekeel.nano import model as base_stage
@@ -30,6 +31,7 @@ from safekeel.nano.words import Words, load_words
 from safekeel.progress import ProgressReporter
 from safekeel.records import Prompt
 from safekeel.report import run as report_stage
+from safekeel.rounds import run_rounds
 from safekeel.train import grpo, select, sft
 
 STAGES = ("00-base", "05-eval-before", "10-corpus", "20-sft", "30-select", "40-rl", "60-eval-after", "90-report")
@@ -51,6 +53,7 @@ class Recipe(BaseModel):
     corpus: corpus_stage.CorpusConfig
     sft: sft.SftConfig
     select: select.SelectConfig
+    rounds: RoundsConfig
     rl: grpo.RlConfig
     report: report_stage.ReportConfig
 
@@ -88,13 +91,13 @@ class Pipeline:
             self._base()
             self._evaluate("05-eval-before", self.out / "00-base/model", with_eligibility=True)
             self._corpus()
-            self._sft()
-            self._select()
-            self._rl()
+            self.train("20-sft", "10-corpus")
+            self.select("30-select", "20-sft")
+            self._rl(*run_rounds(self))
             self._evaluate("60-eval-after", self.out / "40-rl/model", with_eligibility=False)
             self._report()
 
-    def _stage(self, folder: str, name: str, version: str, config: dict, inputs: list[str], seed: int) -> Stage | None:
+    def stage(self, folder: str, name: str, version: str, config: dict, inputs: list[str], seed: int) -> Stage | None:
         """The stage to run, or None when it is current."""
         paths = [self.out / path for path in inputs]
         stage = Stage(self.out / folder, name, version, config, paths, seed, self.command)
@@ -108,15 +111,20 @@ class Pipeline:
         self._started = time.monotonic()
         return stage
 
-    def _done(self, folder: str, note: str = "") -> None:
+    def done(self, folder: str, note: str = "") -> None:
+        """Say that a stage is done."""
         self.say(f"{folder}: done in {time.monotonic() - self._started:.0f} s{' · ' + note if note else ''}")
+
+    def engine(self, model: str) -> Engine:
+        """The model in a folder of the run, opened from disk."""
+        return open_engine(f"hf:{self.out / model}", batch_size=self.recipe.eval.batch_size)
 
     def _base(self) -> None:
         config = self.recipe.nano
         identity = config.model_dump(mode="json") | {"words": self.words.digests()}
-        if stage := self._stage("00-base", base_stage.STAGE, base_stage.VERSION, identity, [], config.build_seed):
+        if stage := self.stage("00-base", base_stage.STAGE, base_stage.VERSION, identity, [], config.build_seed):
             base_stage.run(config, stage, self.say, self.progress)
-            self._done("00-base")
+            self.done("00-base")
 
     def _evaluate(self, folder: str, model: Path, with_eligibility: bool) -> None:
         config = (
@@ -128,7 +136,7 @@ class Pipeline:
         if not with_eligibility:
             inputs.append("05-eval-before/families.json")
         pools = None if with_eligibility else nano_bench.family_pools(self.out / "05-eval-before/families.json")
-        stage = self._stage(folder, evaluation.STAGE, evaluation.VERSION, config, inputs, self.recipe.suite.seed)
+        stage = self.stage(folder, evaluation.STAGE, evaluation.VERSION, config, inputs, self.recipe.suite.seed)
         if stage is None:
             if read_manifest(self.out / folder)["counts"][evaluation.JUDGED_BY] != self.judge.version:
                 self.say(f"{folder}: judged again, the judge is a new version")
@@ -155,7 +163,7 @@ class Pipeline:
             )
             if (value := headline.get((benchmark, metric))) is not None
         )
-        self._done(folder, note)
+        self.done(folder, note)
 
     def held_out(self) -> list[Prompt]:
         """Every item no training may touch: test, eligibility and selection."""
@@ -176,36 +184,35 @@ class Pipeline:
             "words": self.words.digests(),
             "suite": self.recipe.suite.model_dump(mode="json"),
         }
-        if stage := self._stage(
+        if stage := self.stage(
             "10-corpus", corpus_stage.STAGE, corpus_stage.VERSION, identity, ["00-base/model"], config.seed
         ):
             base = self.out / "00-base/model"
             engine = open_engine(f"hf:{base}", batch_size=self.recipe.eval.batch_size)
             corpus_stage.run(config, stage, engine, base, self.judge, self.words, self.held_out(), self.progress)
-            self._done("10-corpus")
+            self.done("10-corpus")
 
-    def _sft(self) -> None:
+    def train(self, folder: str, corpus: str) -> None:
+        """SFT from the base on a corpus of the run."""
         config = self.recipe.sft
-        inputs = ["00-base/model", "10-corpus/sft.jsonl"]
-        if stage := self._stage("20-sft", sft.STAGE, sft.VERSION, config.model_dump(mode="json"), inputs, config.seed):
-            notes = sft.run(config, stage, self.out / "00-base/model", self.out / "10-corpus", self.progress)
+        inputs = ["00-base/model", f"{corpus}/sft.jsonl"]
+        if stage := self.stage(folder, sft.STAGE, sft.VERSION, config.model_dump(mode="json"), inputs, config.seed):
+            notes = sft.run(config, stage, self.out / "00-base/model", self.out / corpus, self.progress)
             for note in notes or ():
-                self.say(f"20-sft: {note}")
-            self._done("20-sft")
+                self.say(f"{folder}: {note}")
+            self.done(folder)
 
-    def _select(self) -> None:
+    def select(self, folder: str, trained: str) -> str:
+        """One checkpoint of a training; returns its model's folder within the run."""
         config = self.recipe.select
         identity = config.model_dump(mode="json") | {"words": self.words.digests()}
-        if stage := self._stage(
-            "30-select", select.STAGE, select.VERSION, identity, ["20-sft/checkpoints", "00-base/model"], config.seed
-        ):
-            checkpoints = sorted(
-                (self.out / "20-sft/checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name[11:])
-            )
+        inputs = [f"{trained}/checkpoints", "00-base/model"]
+        if stage := self.stage(folder, select.STAGE, select.VERSION, identity, inputs, config.seed):
+            found = (self.out / trained / "checkpoints").glob("checkpoint-*")
             chosen = select.run(
                 config,
                 stage,
-                checkpoints,
+                sorted(found, key=lambda path: int(path.name[11:])),
                 self._selection_items(),
                 lambda path: open_engine(f"hf:{path}", batch_size=self.recipe.eval.batch_size),
                 self.judge,
@@ -214,20 +221,23 @@ class Pipeline:
                 base=self.out / "00-base/model",
                 say=self.say,
             )
-            self._done("30-select", f"chose {chosen.name}")
+            self.done(folder, f"chose {chosen.name}")
+        return f"{folder}/model"
 
-    def _rl(self) -> None:
+    def _rl(self, model: str, corpus: str) -> None:
         config = self.recipe.rl
-        inputs = ["30-select/model", "10-corpus/rl.jsonl"]
-        if stage := self._stage("40-rl", grpo.STAGE, grpo.VERSION, config.model_dump(mode="json"), inputs, config.seed):
-            grpo.run(config, stage, self.out / "30-select/model", self.out / "10-corpus", self.progress)
-            self._done("40-rl")
+        inputs = [model, f"{corpus}/rl.jsonl", "00-base/model"]
+        if stage := self.stage("40-rl", grpo.STAGE, grpo.VERSION, config.model_dump(mode="json"), inputs, config.seed):
+            # The base measures drift (and, with rl.base_samples, the other side of the constraints); it draws nothing.
+            base = self.out / "00-base/model"
+            grpo.run(config, stage, self.out / model, self.out / corpus, self.progress, base)
+            self.done("40-rl")
 
     def _report(self) -> None:
         config = self.recipe.report
         inputs = ["05-eval-before", "60-eval-after", "30-select/candidates.json", "40-rl"]
-        if stage := self._stage(
+        if stage := self.stage(
             "90-report", report_stage.STAGE, report_stage.VERSION, config.model_dump(mode="json"), inputs, 0
         ):
             report_stage.run(config, stage, self.out)
-            self._done("90-report")
+            self.done("90-report")

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 from safekeel.artifact import Stage, run_lock
-from safekeel.config import load_recipe
+from safekeel.config import build, load_recipe
 from safekeel.errors import ConfigError, DataError, UsageError
 from safekeel.progress import ProgressReporter
 from safekeel.train import grpo, sft
+from safekeel.train.disk import CONTINUE, no_space
 from safekeel.train.launch.plan import Plan, dry_run
 from safekeel.train.launch.recipe import TrainRecipe, is_training
 from safekeel.train.launch.sharded import LaunchConfig
@@ -49,8 +50,9 @@ class TrainRequest:
             return config, recipe.launch
         from safekeel.pipeline import Recipe
 
+        launch = build(LaunchConfig, tables.pop("launch", {}), "launch")  # the loop itself runs on one device
         loop = Recipe.resolve(tables)
-        return (loop.sft if self.kind == "sft" else loop.rl), LaunchConfig()
+        return (loop.sft if self.kind == "sft" else loop.rl), launch
 
     def check(self) -> None:
         """Look at model and corpus before anything is loaded.
@@ -92,13 +94,16 @@ def train(request: TrainRequest, out: Path, say: Callable[[str], None]) -> None:
     command = f"safekeel train {request.kind}"
     identity = config.model_dump(mode="json") | ({"processes": launch.world} if launch.world > 1 else {})
     stage = Stage(out, module.STAGE, module.VERSION, identity, inputs, config.seed, command)
-    with run_lock(out), ProgressReporter() as progress:
+    with no_space(out, CONTINUE), run_lock(out), ProgressReporter() as progress:
         if stage.is_current():
             say(f"{out}: up to date, skipped")
-        elif isinstance(config, sft.SftConfig) and launch.processes > 1:
-            run_sharded(config, launch, stage, request.model, request.corpus, progress)
+        elif isinstance(config, sft.SftConfig) and launch.world > 1:
+            for note in run_sharded(config, launch, stage, request.model, request.corpus, progress):
+                say(f"{out}: {note}")
         elif isinstance(config, sft.SftConfig):
             for note in sft.run(config, stage, request.model, request.corpus, progress):
                 say(f"{out}: {note}")
         else:
+            if launch.world > 1:
+                say(f"{out}: only SFT is spread over devices; this stage runs on one of the {launch.world}")
             grpo.run(config, stage, request.model, request.corpus, progress)

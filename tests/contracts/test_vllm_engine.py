@@ -252,3 +252,17 @@ def test_a_prompt_that_the_template_rejects_is_data_error(vllm: type[LLM]) -> No
     bad = PROMPTS[0].model_copy(update={"messages": (Message(role="assistant", content="x"),)})
     with pytest.raises(DataError, match="must end with a user"):
         engine.rendered(bad, Sampling())
+
+
+def test_a_prefill_is_sent_behind_the_template_and_counts_as_said(vllm: type[LLM]) -> None:
+    engine: Any = open_engine(SPEC)
+    begun = Message(role="assistant", content="<think>\nwe add")
+    item = PROMPTS[0].model_copy(update={"messages": (*PROMPTS[0].messages, begun)})
+    ids = engine.tokenizer(" 1\n</think>\n\n4", add_special_tokens=False)["input_ids"]
+    vllm.replies = [([*ids, engine.tokenizer.eos_token_id], "stop")]
+    row = engine.generate([item], Sampling(max_tokens=50))[0]
+    (requests, _) = vllm.calls[-1]
+    text = engine.rendered(item, Sampling())
+    assert text.endswith("<think>\nwe add") and requests == [{"prompt_token_ids": prompt_ids(engine.tokenizer, text)}]
+    assert (row.thought, row.answer, row.split) == ("we add 1", "4", "prefilled")
+    assert row.num_completion_tokens == len(ids) + 1

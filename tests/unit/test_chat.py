@@ -202,8 +202,10 @@ def test_tags_in_a_message_do_not_decide_the_state(tokenizer: Any, monkeypatch: 
 
 
 def test_unusable_conversations_and_templates_are_data_errors(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match="must end with a user"):
-        render_prompt(tokenizer, (*QUESTION, Message(role="assistant", content="92")))
+    answer = Message(role="assistant", content="92")
+    for messages in ((), (answer,), (*QUESTION, answer, answer)):  # a single one after a question is a prefill
+        with pytest.raises(DataError, match="must end with a user"):
+            render_prompt(tokenizer, messages)
     monkeypatch.setattr(tokenizer, "chat_template", "{{ raise_exception('no system role') }}")
     with pytest.raises(DataError, match=r"rejects the roles user .*no system role"):
         render_prompt(tokenizer, QUESTION)

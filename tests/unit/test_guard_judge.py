@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safekeel.chat import render_prompt, think_state
-from safekeel.errors import DataError
 from safekeel.judges.asking import ATTEMPTS, UnreadableReplyError
 from safekeel.judges.guard import GuardJudge
 from safekeel.judges.guard_families import FAMILIES, family_of, find_family
@@ -199,14 +198,13 @@ class GuardTokenizer:
         return self.chat_template + json.dumps(turns, ensure_ascii=False)
 
 
-def test_a_guards_template_may_end_with_the_assistant_and_no_other() -> None:
+def test_a_guards_template_reads_an_assistant_at_the_end_as_data_and_any_other_goes_on_from_there() -> None:
     conversation = [Message(role="user", content="问"), Message(role="assistant", content="答")]
     rendered = render_prompt(GuardTokenizer(), conversation)
     assert '"答"' in rendered and think_state(rendered) == "absent"
     plain = GuardTokenizer()
     plain.chat_template = "{% for message in messages %}"
-    with pytest.raises(DataError, match="must end with a user"):
-        render_prompt(plain, conversation)
+    assert render_prompt(plain, conversation) == plain.chat_template + '[{"role": "user", "content": "问"}]答'
 
 
 def test_the_wildguard_template_gives_the_documented_prompt() -> None:

@@ -197,7 +197,7 @@ def sft_plan(config: SftConfig, launch: LaunchConfig | None = None, lengths: Len
 
 
 def test_a_plan_counts_tokens_steps_hours_and_cost() -> None:
-    config = SftConfig(regime="real", num_epochs=3, batch_size=64, packing=True, micro_tokens=8192, max_length=8192)
+    config = SftConfig(regime="real", num_epochs=3, batch_size=64, micro_tokens=8192, max_length=8192)
     launch = LaunchConfig(processes=8, tokens_per_second=2500, price_per_hour=2.0)
     plan = sft_plan(config, launch)
     assert (plan.steps, plan.trained_tokens, plan.devices) == (48, 1_800_000, 8)
@@ -210,9 +210,9 @@ def test_a_plan_counts_tokens_steps_hours_and_cost() -> None:
     ("config", "launch", "lengths", "said"),
     [
         ({"batch_size": 32}, {}, LENGTHS, "GiB to use"),
-        ({"batch_size": 30, "micro_batch_size": 4}, {"processes": 8}, LENGTHS, "use 32 rows"),
+        ({"packing": False, "batch_size": 30, "micro_batch_size": 4}, {"processes": 8}, LENGTHS, "use 32 rows"),
         ({"packing": False}, {"processes": 8}, LENGTHS, "sft.packing=true"),
-        ({"packing": True, "micro_tokens": 2048}, {"processes": 8}, LENGTHS, "one sample has 4000 tokens"),
+        ({"micro_tokens": 2048}, {"processes": 8}, LENGTHS, "one sample has 4000 tokens"),
         ({"max_length": 2048}, {"processes": 8}, replace(LENGTHS, too_long=7), "7 samples are longer"),
         ({"max_length": 262_144}, {"processes": 8}, replace(LENGTHS, longest=200_000), "positions end at 131072"),
         ({}, {}, Lengths(0, 0, 0), "nothing is left"),

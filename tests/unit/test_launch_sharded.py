@@ -173,7 +173,7 @@ def test_a_run_continues_from_the_last_step_that_has_everything(tmp_path: Path) 
 )
 def test_what_a_sharded_run_cannot_do_is_said_first(config: dict, launch: dict, error: type, said: str) -> None:
     with pytest.raises(error, match=said):
-        require_supported(SftConfig(**({"packing": True} | config)), LaunchConfig(**launch))
+        require_supported(SftConfig(**config), LaunchConfig(**launch))
 
 
 KILLED = """

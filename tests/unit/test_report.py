@@ -167,7 +167,7 @@ def test_hostile_text_is_inert_everywhere(tmp_path: Path) -> None:
 
 def test_figures_stand_alone_and_fit_both_widths(finished: Path) -> None:
     names = {path.stem for path in (finished / "90-report").glob("*.svg")}
-    assert names == {"safety_capability", "attacks", "categories", "training"}
+    assert names == {"safety_capability", "attacks", "categories", "training", "training_limits"}
     for name in names:
         root = ElementTree.parse(finished / f"90-report/{name}.svg").getroot()
         assert root.attrib["aria-label"] and root.find("{http://www.w3.org/2000/svg}style") is not None
@@ -176,7 +176,7 @@ def test_figures_stand_alone_and_fit_both_widths(finished: Path) -> None:
     bars = (finished / "90-report/attacks.svg").read_text("utf-8")
     assert all((labels.family_name(name) in bars) == eligible for name, (eligible, _) in FAMILIES.items())
     html = (finished / "90-report/report.html").read_text("utf-8")
-    assert html.count('viewBox="0 0 720 ') == html.count('viewBox="0 0 360 ') == 4
+    assert html.count('viewBox="0 0 720 ') == html.count('viewBox="0 0 360 ') == 5
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import random
@@ -27,12 +28,12 @@ from safekeel.nano.words import load_words
 from safekeel.records import write_jsonl
 from safekeel.train import sft
 from safekeel.train.checkpoints import complete_checkpoints
+from safekeel.train.epoch_sampler import EpochSampler
 from safekeel.train.narrow import narrow, stored_dtype
 from safekeel.train.regimes import REGIMES
 from safekeel.train.sft_arguments import arguments, uses_bf16
 from safekeel.train.sft_batches import share_of
 from safekeel.train.sft_data import as_dataset, prepare
-from safekeel.train.sft_trainer import require_room
 
 SAMPLES = [
     sample.model_copy(update={"role": "replay"}) if number % 3 == 0 else sample
@@ -81,52 +82,65 @@ def processes():
     "changed",
     [
         {},
-        {"packing": True, "micro_tokens": 160, "lora": LORA, "learning_rate": 5e-3, **EVERYTHING},
+        {"packing": False, "micro_batch_size": 2},
+        {"packing": False, "lora": LORA, "learning_rate": 5e-3, **EVERYTHING},
+        {"micro_tokens": 160, "lora": LORA, "learning_rate": 5e-3, **EVERYTHING},
     ],
-    ids=["default", "everything"],
+    ids=["default", "padded", "padded, everything", "packed, everything"],
 )
-def test_after_kill_9_the_same_command_gives_the_same_weights(corpus: Path, processes, changed: dict[str, Any]) -> None:
-    config = settings(**changed)
+def test_after_kill_9_in_the_second_epoch_the_same_command_gives_the_same_weights(
+    corpus: Path, processes, changed: dict[str, Any]
+) -> None:
+    """Three steps an epoch, the third with fewer samples; killed in the fifth, so that training goes on in the midst of
+    the second epoch."""
+    config = settings(batch_size=6, num_checkpoints=3, **changed)
     for name, kill_at, code in (
         ("whole", None, 0),
-        ("killed", 3, -signal.SIGKILL),
+        ("killed", 5, -signal.SIGKILL),
         ("killed", None, 0),
     ):
         process = processes.Process(target=train, args=(config, corpus / name, kill_at))
         process.start()
         process.join(120)
         assert process.exitcode == code, (name, kill_at)
-        if code:  # dead in the third step: the first checkpoint is whole, and there is no other
-            assert [path.name for path in complete_checkpoints(corpus / name / "checkpoints")] == ["checkpoint-2"]
-    for step in (2, 4):
+        if code:
+            kept = [path.name for path in complete_checkpoints(corpus / name / "checkpoints")]
+            assert kept == ["checkpoint-2", "checkpoint-4"]
+    for step in (2, 4, 6):
         whole, killed = (
             load_file(corpus / name / f"checkpoints/checkpoint-{step}/model.safetensors")
             for name in ("whole", "killed")
         )
         assert set(whole) == set(killed) and all(torch.equal(whole[name], killed[name]) for name in whole)
+    rows = [json.loads(line) for line in (corpus / "whole/metrics.jsonl").read_text("utf-8").splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, 7)) and rows[-1]["num_tokens"] > rows[-2]["num_tokens"]
     assert (corpus / "whole/metrics.jsonl").read_bytes() == (corpus / "killed/metrics.jsonl").read_bytes()
     # Every checkpoint opens as an ordinary model and is not the base.
-    model = AutoModelForCausalLM.from_pretrained(corpus / "whole/checkpoints/checkpoint-4", dtype="float32")
+    model = AutoModelForCausalLM.from_pretrained(corpus / "whole/checkpoints/checkpoint-6", dtype="float32")
     base = AutoModelForCausalLM.from_pretrained(shipped_checkpoint(), dtype="float32")
     assert type(model) is type(base)
     moved = [not torch.equal(a, b) for a, b in zip(model.parameters(), base.parameters(), strict=True)]
     assert any(moved) and (all(moved) if "lora" not in changed else not all(moved))
     counts = read_manifest(corpus / "whole")["counts"]
-    assert counts["samples"] == counts["in"] == len(SAMPLES) == 16 and counts["steps"] == 4
+    assert counts["samples"] == counts["in"] == len(SAMPLES) == 16 and counts["steps"] == 6
 
 
-def test_with_nothing_switched_on_it_is_the_stock_trainer(tmp_path: Path) -> None:
+def test_with_nothing_switched_on_it_is_the_stock_trainer_in_an_order_of_its_own(tmp_path: Path) -> None:
     from trl import SFTTrainer
 
     torch.set_num_threads(1)
-    config, tokenizer = settings(), load_tokenizer(shipped_checkpoint())
+
+    class InOurOrder(SFTTrainer):
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            return EpochSampler([len(ids) for ids in self.train_dataset["input_ids"]], 8, self.args.seed)
+
+    config, tokenizer = settings(packing=False), load_tokenizer(shipped_checkpoint())
     documents = prepare(tokenizer, SAMPLES, 512).documents
     ours = sft.open_trainer(config, shipped_checkpoint(), tokenizer, documents, 3, tmp_path / "ours")
     ours.train()  # before the other is made: both draw from the one random generator that is seeded at the start
-    more = {"per_device_train_batch_size": 8, "train_sampling_strategy": "group_by_length"}
-    stock = SFTTrainer(
+    stock = InOurOrder(
         model=AutoModelForCausalLM.from_pretrained(shipped_checkpoint(), dtype="float32"),
-        args=arguments(config, 3, tmp_path / "stock", bf16=False, **more),
+        args=arguments(config, 3, tmp_path / "stock", bf16=False, per_device_train_batch_size=8),
         train_dataset=as_dataset(documents),
         processing_class=tokenizer,
     )
@@ -177,13 +191,25 @@ def test_defaults_come_from_the_regime_and_a_recipe_overrides_them() -> None:
 
 
 def test_a_batch_is_shared_by_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert share_of(settings(batch_size=32)) == (32, 1)
-    assert share_of(settings(batch_size=32, micro_batch_size=4)) == (4, 8)
+    def padded(**changed: Any) -> sft.SftConfig:
+        return settings(packing=False, **changed)
+
+    assert share_of(padded(batch_size=32)) == (32, 1)
+    assert share_of(padded(batch_size=32, micro_batch_size=4)) == (4, 8)
+    assert share_of(padded(batch_size=48, micro_tokens=2600)) == (4, 12)  # five of 512 tokens do not divide 48
+    assert share_of(padded(batch_size=7, micro_tokens=512)) == (1, 7)
+    assert share_of(padded(batch_size=7, micro_tokens=100_000)) == (7, 1)
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert share_of(settings(batch_size=32, micro_batch_size=4)) == (4, 2)
+    assert share_of(padded(batch_size=32, micro_batch_size=4)) == (4, 2)
     for batch, micro in ((30, None), (2, None), (32, 3)):
         with pytest.raises(ConfigError, match="batch_size"):
-            share_of(settings(batch_size=batch, micro_batch_size=micro))
+            share_of(padded(batch_size=batch, micro_batch_size=micro))
+
+
+def test_a_limit_in_samples_holds_when_packing_too() -> None:
+    assert settings().pass_tokens() is None and settings(micro_tokens=900).pass_tokens() == 900
+    assert settings(micro_batch_size=4, max_length=300).pass_tokens() == 1200
+    assert settings(micro_batch_size=4, micro_tokens=900).pass_tokens() == 900
 
 
 def test_on_cpu_it_is_fp32_without_checkpointing_unless_asked(tmp_path: Path) -> None:
@@ -192,12 +218,6 @@ def test_on_cpu_it_is_fp32_without_checkpointing_unless_asked(tmp_path: Path) ->
     asked = arguments(settings(activation_checkpointing="on"), 4, tmp_path, bf16=False)
     stock = arguments(settings(), 4, tmp_path, bf16=False)
     assert asked.gradient_checkpointing and stock.gradient_checkpointing == torch.accelerator.is_available()
-
-
-def test_a_disk_without_room_for_a_checkpoint_is_named_before_it_is_begun(tmp_path: Path) -> None:
-    require_room(tmp_path, 1)
-    with pytest.raises(DataError, match="last complete checkpoint"):
-        require_room(tmp_path, 2**62)
 
 
 def test_a_half_precision_base_gives_half_precision_checkpoints_that_open(tmp_path: Path) -> None:
@@ -218,13 +238,13 @@ def test_a_half_precision_base_gives_half_precision_checkpoints_that_open(tmp_pa
 @pytest.mark.parametrize("lora", [None, LORA])
 def test_bf16_runs_every_loss(tmp_path: Path, lora: dict[str, Any] | None) -> None:
     """What accelerators do, on CPU: autocast, a bfloat16 base under LoRA, a bfloat16 anchor."""
-    config = settings(precision="bf16", packing=True, lora=lora, **EVERYTHING)
+    config = settings(precision="bf16", lora=lora, **EVERYTHING)
     tokenizer = load_tokenizer(shipped_checkpoint())
     documents = prepare(tokenizer, SAMPLES, 512, 3.0, anchored=True).documents
     trainer = sft.open_trainer(config, shipped_checkpoint(), tokenizer, documents, 1, tmp_path)
     trainer.args.save_strategy = "no"
     trainer.train()
-    row = trainer.state.log_history[-1]
-    plain = sft.open_trainer(settings(packing=True), shipped_checkpoint(), tokenizer, documents, 1, tmp_path)
+    row = {key: value for logged in trainer.state.log_history for key, value in logged.items()}
+    plain = sft.open_trainer(settings(), shipped_checkpoint(), tokenizer, documents, 1, tmp_path)
     assert trainer.model.dtype == (torch.bfloat16 if lora else torch.float32) and plain.model.dtype == torch.float32
     assert 0 < row["train_loss"] < 3 and row["kl_base"] == pytest.approx(0, abs=1e-2)

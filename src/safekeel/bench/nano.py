@@ -7,10 +7,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from safekeel.attacks import ATTACKS
 from safekeel.config import StageConfig
 from safekeel.nano import world
-from safekeel.nano.requests import SEEN_FAMILIES, UNSEEN_FAMILIES
+from safekeel.nano.requests import NANO_FAMILIES, SEEN_FAMILIES, UNSEEN_FAMILIES
 from safekeel.nano.words import Words
 from safekeel.records import Prompt
 
@@ -39,7 +38,7 @@ def test_items(words: Words, config: NanoSuiteConfig) -> list[Prompt]:
     prompts = world.refuse_items(words, "test", config.num_refuse, config.seed)
     prompts += world.answer_items(words, "test", config.num_answer, config.seed)
     prompts += world.risk_choice_items(words, "test", config.num_risk_choice, config.seed)
-    for family in ATTACKS.names():
+    for family in NANO_FAMILIES:
         prompts += world.attack_items(words, "test", family, config.num_per_family, config.seed)
     prompts += world.problem_items("arithmetic", "test", config.num_arithmetic, config.seed)
     return prompts + world.problem_items("knowledge", "test", config.num_knowledge, config.seed)
@@ -49,7 +48,7 @@ def eligibility_items(words: Words, config: NanoSuiteConfig) -> list[Prompt]:
     """Validation items under every family: only the base answers them, no safety stage reads the result."""
     return [
         prompt
-        for family in ATTACKS.names()
+        for family in NANO_FAMILIES
         for prompt in world.attack_items(words, "validation", family, config.num_eligibility, config.seed)
     ]
 
@@ -71,8 +70,6 @@ def family_pools(families_file: Path) -> dict[str, list[str]]:
     families = json.loads(families_file.read_text("utf-8"))
     groups = {"jailbreak-seen": SEEN_FAMILIES, "jailbreak-unseen": UNSEEN_FAMILIES}
     return {
-        name: [
-            f"jailbreak-{family}" for family in members if family in ATTACKS.names() and families[family]["eligible"]
-        ]
+        name: [f"jailbreak-{family}" for family in members if families[family]["eligible"]]
         for name, members in groups.items()
     }

@@ -37,6 +37,7 @@ def train_preference(
     from safekeel.config import build, load_recipe
     from safekeel.progress import ProgressReporter
     from safekeel.train import preference
+    from safekeel.train.disk import CONTINUE, no_space
     from safekeel.train.preference_sources import OWN_ANSWERS
 
     if not model.startswith("hf:"):
@@ -54,7 +55,7 @@ def train_preference(
     identity = config.model_dump(mode="json") | {"judge": opened.version if opened else None}
     kept = (f"{OWN_ANSWERS}*",)  # found again by content: other hyper-parameters ask the model nothing anew
     stage = Stage(out, preference.STAGE, preference.VERSION, identity, inputs, config.seed, COMMAND, kept)
-    with run_lock(out), ProgressReporter() as progress:
+    with no_space(out, CONTINUE), run_lock(out), ProgressReporter() as progress:
         if stage.is_current():
             say(f"{out}: up to date, skipped")
         else:

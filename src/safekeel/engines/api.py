@@ -21,8 +21,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from safekeel.chat import Tokenizer, load_tokenizer, render_prompt, think_state
-from safekeel.engines.base import OnCompletion, Sampling
+from safekeel.chat import GenerationPrompt, Tokenizer, can_think, generation_prompt, load_tokenizer, prefill
+from safekeel.engines.base import OnCompletion, Sampling, error_row
 from safekeel.engines.dispatch import Dispatch, Job
 from safekeel.engines.endpoint import Endpoint, parse_base_url
 from safekeel.engines.endpoint_reply import Asked
@@ -37,6 +37,10 @@ IDLE_SECONDS = 1800.0
 """R1's 32,768 tokens at 20 a second take 27 minutes, and a reply that is not streamed sends no byte before its end."""
 PATIENCE_SECONDS = 60.0
 _VARIABLE = re.compile(r"[A-Z][A-Z_]{0,39}")
+_NO_PREFILL = (
+    "the prompt ends with the beginning of the model's own turn (a prefill), which /chat/completions does not take: "
+    "give the model's tokenizer with --tokenizer FOLDER, so that /completions is used."
+)
 _SPARE_FILES = 64  # beside the connections: the run's own files, the interpreter's
 
 
@@ -62,7 +66,8 @@ class ApiEngine:
             api_key_env: name of the environment variable that holds the key; None = no key is sent.
             concurrency: requests in flight over all base URLs.
             timeout: idle seconds: a request is given up and sent again when no byte comes for so long.
-            tokenizer: local folder of the model's tokenizer, for the thinking modes `none` and `forced`.
+            tokenizer: local folder of the model's tokenizer, for the thinking modes `none` and `forced`, and for
+                prefills.
             revision: of the weights behind the name, where known: part of `model_id`.
             patience: seconds without any living endpoint after which `generate` stops.
 
@@ -87,27 +92,39 @@ class ApiEngine:
         return digest({"kind": "openai-compatible", "name": self.name, "revision": self.revision})
 
     def rendered(self, prompt: Prompt, sampling: Sampling) -> str:
-        """See `Engine.rendered`: the JSON of the messages; in the modes `none` and `forced` the rendered template.
+        """See `Engine.rendered`: the JSON of the messages; in the modes `none` and `forced`, and for a prefill where
+        there is a tokenizer, the rendered template.
 
         Raises:
             UsageError: these modes without a tokenizer.
         """
-        if sampling.think == "default":
+        if not self._renders(prompt, sampling):
             return json.dumps(_messages(prompt), ensure_ascii=False, sort_keys=True)
-        text = render_prompt(self._tokenizer, prompt.messages, sampling.think)
-        bos = self._tokenizer.bos_token
+        return self._rendered(prompt, sampling).text
+
+    def _renders(self, prompt: Prompt, sampling: Sampling) -> bool:
+        """Whether the template is rendered here, for `/completions`, rather than by the server."""
+        return sampling.think != "default" or (
+            prefill(prompt.messages) is not None and self.tokenizer_folder is not None
+        )
+
+    def _rendered(self, prompt: Prompt, sampling: Sampling) -> GenerationPrompt:
+        given = generation_prompt(self._tokenizer, prompt.messages, sampling.think)
+        text, bos = given.text, self._tokenizer.bos_token
         # `/completions` puts the BOS before a text as the tokenizer alone would: it must not stand there twice.
         if bos and self._tokenizer("")["input_ids"][:1] == [self._tokenizer.bos_token_id]:
             while text.startswith(bos):
                 text = text.removeprefix(bos)
-        return text
+        return given._replace(text=text)
 
     def generate(
         self, prompts: list[Prompt], sampling: Sampling, on_completion: OnCompletion | None = None
     ) -> list[Completion]:
         """See `Engine.generate`. Runs its own event loop, in which `on_completion` is called: not from within another.
 
-        Samples are separate requests with the seeds `sampling.seed + sample`.
+        Samples are separate requests with the seeds `sampling.seed + sample`. A prefill without a tokenizer gives an
+        error row: chat servers differ in what they make of a last message of the assistant's (some answer it, some
+        delete R1's thought from it).
 
         Raises:
             EngineError: wrong key, address or model name, or no endpoint lives; rows made before were handed over.
@@ -116,7 +133,7 @@ class ApiEngine:
         if sampling.think != "default":
             _ = self._tokenizer  # a mistake in the command must not become an error row of each prompt
         pairs = [(prompt, sample) for prompt in prompts for sample in range(sampling.num_samples)]
-        jobs = [Job(index, partial(self._request, *pair, sampling)) for index, pair in enumerate(pairs)]
+        jobs: list[Job] = []
         rows: dict[int, Completion] = {}
 
         def keep(job: Job, row: Completion) -> None:
@@ -124,8 +141,14 @@ class ApiEngine:
             if on_completion is not None:
                 on_completion(row)
 
+        for index, (prompt, sample) in enumerate(pairs):
+            job = Job(index, partial(self._request, prompt, sample, sampling))
+            if prefill(prompt.messages) is not None and not self._renders(prompt, sampling):
+                keep(job, error_row(prompt, sample, self.name, _NO_PREFILL))
+            else:
+                jobs.append(job)
         asyncio.run(self._run(jobs, keep))
-        return [rows[index] for index in range(len(jobs))]
+        return [rows[index] for index in range(len(pairs))]
 
     async def _run(self, jobs: list[Job], keep: Any) -> None:
         endpoints = [Endpoint(url, self.concurrency) for url in self.base_urls]
@@ -141,11 +164,11 @@ class ApiEngine:
             "seed": sampling.seed + sample,
         }
         asked = Asked(prompt, sample, self.name, sampling.max_tokens)
-        if sampling.think == "default":
+        if not self._renders(prompt, sampling):
             return Request("chat/completions", payload | {"messages": _messages(prompt)}, asked)
-        text = self.rendered(prompt, sampling)
-        state = think_state(text)
-        asked = asked._replace(prefilled_think=state == "open", answer_only=state == "closed")
+        text, state, said = self._rendered(prompt, sampling)
+        answer_only = state == "closed" or not can_think(self._tokenizer)
+        asked = asked._replace(prefilled_think=state == "open", answer_only=answer_only, said=said)
         return Request("completions", payload | {"prompt": text}, asked)
 
     def _key(self) -> str | None:

@@ -41,6 +41,8 @@ class Asked(NamedTuple):
     max_tokens: int
     prefilled_think: bool = False
     answer_only: bool = False
+    said: str = ""
+    """A prefill at the end of the prompt of `/completions`: part of what the model said."""
 
 
 class _Said(NamedTuple):
@@ -65,7 +67,7 @@ def read_reply(body: bytes, asked: Asked, seconds: float) -> Completion:
         raise MalformedReplyError(f"the reply has no choice: choices is {shown(choices)}")
     num_prompt, num_completion = _usage(reply)
     reason = choices[0].get("finish_reason")
-    said = _said(choices[0])
+    said = _said(choices[0], asked.said)
     finish = _finish(reason, num_completion, asked.max_tokens)
     split = Split(None, "", "truncated") if finish == "error" else _split(said, finish, asked)
     return Completion(
@@ -125,11 +127,11 @@ def _count(value: object) -> int:
     return value if isinstance(value, int) and value >= 0 else 0
 
 
-def _said(choice: dict[str, Any]) -> _Said:
+def _said(choice: dict[str, Any], prefill: str) -> _Said:
     message = choice.get("message")
     if not isinstance(message, dict):
         if isinstance(choice.get("text"), str):  # /completions
-            return _Said(None, choice["text"])
+            return _Said(None, prefill + choice["text"])
         raise MalformedReplyError(f"the reply has no text: message is {shown(message)}")
     # vLLM renamed reasoning_content to reasoning in 2025; servers of both kinds are in use, and some send both.
     reasoning = message.get("reasoning_content") or message.get("reasoning") or None

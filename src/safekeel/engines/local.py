@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safekeel.chat import prompt_ids, render_prompt, split_completion, think_state
+from safekeel.chat import generation_prompt, prompt_ids, split_completion
 from safekeel.engines.base import Sampling, error_row
 from safekeel.errors import EngineError
 from safekeel.files import sha256_file
@@ -31,6 +31,8 @@ class Job:
     limit: int
     prefilled_think: bool
     answer_only: bool
+    said: str = ""
+    """A prefill (`chat.generation_prompt`): part of `ids`, and of what the model said."""
 
 
 def make_jobs(
@@ -43,12 +45,12 @@ def make_jobs(
     """
     jobs: list[Job] = []
     for prompt in prompts:
-        text = render_prompt(tokenizer, prompt.messages, sampling.think)
-        ids, state = prompt_ids(tokenizer, text), think_state(text)
+        text, state, said = generation_prompt(tokenizer, prompt.messages, sampling.think)
+        ids = prompt_ids(tokenizer, text)
         room = sampling.max_tokens if window is None else window - len(ids)
         limit, answer_only = min(sampling.max_tokens, room), state == "closed" or not can_think
         for sample in range(sampling.num_samples):
-            jobs.append(Job(len(jobs), prompt, sample, ids, limit, state == "open", answer_only))
+            jobs.append(Job(len(jobs), prompt, sample, ids, limit, state == "open", answer_only, said))
     return jobs
 
 
@@ -68,7 +70,7 @@ def completion_row(
     seconds: float,
     ends_at: str | None = None,
 ) -> Completion:
-    """A completion from its new tokens.
+    """A completion from its new tokens. Its `raw` begins with the prefill, if there is one; its tokens do not count it.
 
     Args:
         spoken: without the token that ended it, if one did; `num_tokens` counts that one too.
@@ -79,6 +81,7 @@ def completion_row(
     raw = tokenizer.decode(spoken, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     if ends_at is not None and ends_at in raw:
         raw, finish = raw[: raw.index(ends_at)], "stop"
+    raw = job.said + raw
     split = split_completion(raw, finish, job.prefilled_think, job.answer_only)
     return Completion(
         prompt_id=job.prompt.id,

@@ -4,7 +4,8 @@
     {"match": "bomb|炸弹", "raw": "<think>risky</think>I cannot help."}   a regex searched in the messages
     {"raw": "<think>still think", "finish": "length"}                   anything else, cut off
 
-The first row that fits wins; where both `id` and `match` are given, both must fit.
+The first row that fits wins; where both `id` and `match` are given, both must fit. After a prefill (a last message of
+the assistant's) a reply is what the model adds to it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from safekeel.chat import split_completion
+from safekeel.chat import continued, prefill, split_completion
 from safekeel.engines.base import OnCompletion, Sampling, error_row
 from safekeel.files import sha256_file
 from safekeel.records import Completion, Message, Prompt, Record, Text, read_jsonl
@@ -89,12 +90,16 @@ class ScriptedEngine:
         if reply is None:
             reason = f"the script has no reply for prompt {prompt.id!r}; add a row, or one without `id` and `match`."
             return error_row(prompt, sample, self.name, reason)
-        split = split_completion(reply.raw, reply.finish, prefilled_think=False, answer_only=sampling.think == "none")
+        raw, inside, answer_only = reply.raw, False, sampling.think == "none"
+        if (content := prefill(prompt.messages)) is not None:
+            _, state, said = continued("", sampling.think, content)
+            raw, inside, answer_only = said + raw, state == "open", state == "closed"
+        split = split_completion(raw, reply.finish, inside, answer_only)
         return Completion(
             prompt_id=prompt.id,
             sample=sample,
             model=self.name,
-            raw=reply.raw,
+            raw=raw,
             thought=split.thought,
             answer=split.answer,
             split=split.status,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from safekeel.chat import prefill
 from safekeel.engines.base import Engine, Sampling
 from safekeel.errors import EngineError
 from safekeel.judges.base import Judge, unjudgeable, unscored
@@ -81,10 +82,13 @@ def judge_items(
     items: Sequence[tuple[Prompt, Completion]],
     answer: Callable[[Sequence[Task]], Sequence[Verdict]],
 ) -> list[list[Verdict]]:
-    """Verdicts of all items in their order; `answer` gets all texts that a model has to judge, in one batch."""
+    """Verdicts of all items in their order; `answer` gets all texts that a model has to judge, in one batch.
+
+    A prefill (`chat.generation_prompt`) is part of the text already, so no judge is shown it as a turn before that.
+    """
     parts = [settled(judge, item) for item in items]
     tasks = [
-        Task(place, part, *items[place])
+        Task(place, part, _asked_of_the_model(items[place][0]), items[place][1])
         for place, found in enumerate(parts)
         for part in found
         if not isinstance(part, Verdict)
@@ -94,6 +98,12 @@ def judge_items(
         [part if isinstance(part, Verdict) else asked[place, part] for part in found]
         for place, found in enumerate(parts)
     ]
+
+
+def _asked_of_the_model(prompt: Prompt) -> Prompt:
+    if prefill(prompt.messages) is None or len(prompt.messages) == 1:
+        return prompt
+    return prompt.model_copy(update={"messages": prompt.messages[:-1]})
 
 
 def verdict(

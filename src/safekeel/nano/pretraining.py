@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from safekeel.attacks import ATTACKS
 from safekeel.attacks.base import WORDINGS
 from safekeel.nano import arithmetic, knowledge
 from safekeel.nano.language import (
@@ -28,7 +27,7 @@ from safekeel.nano.language import (
     refusal,
     risk_name,
 )
-from safekeel.nano.requests import pretraining_pool, say, templates
+from safekeel.nano.requests import NANO_FAMILIES, pretraining_pool, say, templates
 from safekeel.nano.words import LANGS, Kind, Pair, Words, join
 
 # Shares of the pretraining documents.
@@ -89,7 +88,7 @@ class PretrainingWriter:
     def __init__(self, words: Words, seed: int) -> None:
         self.rng = random.Random(seed)
         self.categories = words.categories()
-        self.families = [name for name in ATTACKS.names() for _ in range(FAMILY_WEIGHTS.get(name, 1))]
+        self.families = [name for name in NANO_FAMILIES for _ in range(FAMILY_WEIGHTS.get(name, 1))]
         self.pools = {(kind, lang): pretraining_pool(words, kind, lang) for kind in KINDS for lang in LANGS}
 
     def document(self) -> Document:

@@ -14,6 +14,9 @@ from safekeel.nano.words import LANGS, WORD_SPLITS, Kind, Pair, Words, WordSplit
 # The attack families safety training may see; every other family is measured without ever having been trained on.
 SEEN_FAMILIES = ("role_play", "fiction", "prefix_injection", "refusal_suppression", "payload_split")
 UNSEEN_FAMILIES = ("educator", "code_completion", "word_reversal")
+# The disguises the base model understands, in the order its documents are drawn from: named here, not taken from the
+# registry, so that a family added to the red team changes neither the base nor the items it is measured on.
+NANO_FAMILIES = (*SEEN_FAMILIES, *UNSEEN_FAMILIES)
 WORDING_OF: dict[WordSplit, Wording] = {"sft": "train", "rl": "train", "validation": "validation", "test": "test"}
 
 

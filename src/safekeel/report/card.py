@@ -7,9 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from safekeel.records import Score
-from safekeel.report import gate
+from safekeel.report import gate, selection, training
+from safekeel.report.cautions import reward_judge
 from safekeel.report.comparisons import CAPABILITY, compare
-from safekeel.report.evidence import AFTER, BEFORE, FAMILY_PREFIX, SEEN, UNSEEN, Evaluation, Evidence, read_evidence
+from safekeel.report.evidence import (
+    AFTER,
+    BEFORE,
+    FAMILY_PREFIX,
+    RL,
+    SEEN,
+    UNSEEN,
+    Evaluation,
+    Evidence,
+    read_evidence,
+)
 
 
 def build_card(run_dir: Path, rules: Path | None = None) -> dict[str, Any]:
@@ -20,8 +31,10 @@ def build_card(run_dir: Path, rules: Path | None = None) -> dict[str, Any]:
 
     Returns:
         `run, scores [Score], comparisons [{benchmark, metric, before, after, difference, low, high, p, num_pairs,
-        verdict, …}], gate {verdict, rules [{name, value, low, high, threshold, verdict, …}]}, seconds {stage: …},
-        hardware, packages`, and beside them `models {before, after}, families, warnings`. Shares are fractions.
+        verdict, …}], gate {verdict, rules [{name, value, low, high, threshold, verdict, …}], warnings [text]},
+        seconds {stage: …}, hardware, packages`, and beside them `models {before, after}, families, warnings, selection
+        {rule, chosen, qualified, reason, candidates, …} or None, rl {constraints, reward_judge, steps} or None`. Shares
+        are fractions.
 
     Raises:
         DataError: no run folder, or a malformed file in it.
@@ -51,6 +64,8 @@ def card_of(evidence: Evidence, rules: gate.Rules) -> dict[str, Any]:
         "comparisons": comparisons,
         "gate": result,
         "families": {name: vars(family) for name, family in evidence.families.items()},
+        "selection": selection.as_card(evidence.selection),
+        "rl": _rl(evidence),
         "seconds": {stage: _seconds(manifest) for stage, manifest in evidence.manifests.items()},
         "hardware": newest.get("hardware", {}),
         "packages": newest.get("packages", {}),
@@ -72,6 +87,19 @@ def _capability_verdict(result: dict[str, Any], otherwise: str) -> str:
         rule["verdict"] for rule in result["rules"] if (rule["benchmark"], rule["kind"]) == (CAPABILITY, "max_loss")
     ]
     return str(verdicts[0]) if verdicts else otherwise
+
+
+def _rl(evidence: Evidence) -> dict[str, Any] | None:
+    """How the constraints stood at the end of RL; None where none was run."""
+    if not evidence.rl_metrics:
+        return None
+    steps = (evidence.manifests.get(RL) or {}).get("counts", {}).get("steps")
+    return {
+        "constraints": training.outcome(evidence),
+        "reward_judge": reward_judge(evidence),
+        "steps": steps,
+        "num_steps": evidence.rl_config.get("num_steps"),
+    }
 
 
 def _model(evaluation: Evaluation | None) -> str | None:

@@ -1,9 +1,9 @@
-"""The figures about detail: the risk categories as a heat map, and the curves of training."""
+"""The figures about detail: the risk categories as a heat map, and the small scales of table rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from safekeel.report import svg
 from safekeel.report.figures import WIDE
@@ -13,7 +13,6 @@ CELL, ROW, HEAD = 42.0, 25.0, 44.0
 COLUMNS = ("before", "after", "before", "after")
 _BINS = ((0.5, "h0"), (0.8, "h1"), (0.95, "h2"), (1.0, "h3"))
 LEGEND = (("h0", "below 50"), ("h1", "50-80"), ("h2", "80-95"), ("h3", "95-100"), ("h4", "100"))
-PALETTE = ("c1", "c2", "c3", "c5", "c4")
 
 
 @dataclass(frozen=True)
@@ -33,25 +32,6 @@ class CategoryRow:
     name_zh: str
     full_name: str
     cells: tuple[Cell, Cell, Cell, Cell]
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A quantity over training steps; `goal` is a level to hold."""
-
-    name: str
-    points: Sequence[tuple[float, float]]
-    goal: float | None = None
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One small plot."""
-
-    title: str
-    curves: Sequence[Curve]
-    as_percent: bool = True
-    marks: Mapping[str, float] = field(default_factory=dict)
 
 
 def categories(areas: Sequence[tuple[str, Sequence[CategoryRow]]], width: float = WIDE) -> str:
@@ -137,59 +117,6 @@ def _legend(height: float) -> str:
         parts += [svg.rect(x, height - 16, 12, 12, tone), svg.text(x + 16, height - 6, name, "m s")]
         x += 34 + 6.6 * len(name)
     return "".join([*parts, svg.text(x, height - 6, "%", "m s")])
-
-
-def curves(panels: Sequence[Panel], width: float = WIDE) -> str:
-    """Small plots of training, side by side on a wide screen, one below the other on a phone."""
-    per_row = min(len(panels), 3) if width >= WIDE else 1
-    gap, plot = 34.0, 150.0
-    legend = 17.0 * max((len(panel.curves) for panel in panels), default=0)
-    panel_width, panel_height = (width - gap * (per_row - 1)) / max(1, per_row), plot + legend + 62
-    num_rows = -(-len(panels) // max(1, per_row))
-    parts = [
-        _panel(panel, (i % per_row) * (panel_width + gap), (i // per_row) * panel_height, panel_width, plot, legend)
-        for i, panel in enumerate(panels)
-    ]
-    return svg.figure(width, num_rows * panel_height - 8, "Curves of the training.", *parts)
-
-
-def _panel(panel: Panel, left: float, top: float, width: float, plot: float, legend: float) -> str:
-    steps = [x for curve in panel.curves for x, _ in curve.points] or [0.0, 1.0]
-    levels = [y for curve in panel.curves for _, y in curve.points] + [
-        c.goal for c in panel.curves if c.goal is not None
-    ]
-    first, last = min(steps), max(max(steps), min(steps) + 1)
-    low, high = min([0.0, *levels]), max([*levels, 1e-9]) * 1.06
-    x0, y0, y1 = left + 38, top + 30 + legend, top + 30 + legend + plot
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        return x0 + (x - first) / (last - first) * (width - 40), y1 - (y - low) / (high - low) * (y1 - y0)
-
-    parts = [svg.text(left, top + 16, panel.title, "b")]
-    for level in svg.ticks(low, high, 4):
-        y = place(first, level)[1]
-        shown = f"{100 * level:g}%" if panel.as_percent else f"{level:g}"
-        parts += [svg.line(x0, y, x0 + width - 40, y, "grid"), svg.text(x0 - 6, y + 4, shown, "m s", "end")]
-    for index, curve in enumerate(panel.curves):
-        tone = PALETTE[index % len(PALETTE)]
-        dot = top + 30 + 17 * index
-        parts.append(
-            svg.line(left, dot, left + 14, dot, tone) + svg.text(left + 20, dot + 4, curve.name, f"s {tone}-text")
-        )
-        if curve.goal is not None:
-            parts.append(svg.path([place(first, curve.goal), place(last, curve.goal)], f"{tone} dash"))
-        parts.append(svg.path([place(x, y) for x, y in smooth(curve.points)], tone))
-    parts.append(
-        svg.text(x0, y1 + 18, f"{first:g}", "m s") + svg.text(x0 + width - 40, y1 + 18, f"step {last:g}", "m s", "end")
-    )
-    return "".join(parts)
-
-
-def smooth(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The mean over the last twelfth of all points: sampled rewards jump from step to step."""
-    window = max(1, len(points) // 12)
-    shares = [y for _, y in points]
-    return [(x, sum(shares[max(0, i - window + 1) : i + 1]) / min(i + 1, window)) for i, (x, _) in enumerate(points)]
 
 
 def gauge(

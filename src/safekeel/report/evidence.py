@@ -22,8 +22,10 @@ from safekeel.artifact import MANIFEST, read_manifest
 from safekeel.bench.score import Item, join_items
 from safekeel.errors import DataError, explain
 from safekeel.records import Completion, Prompt, Score, Verdict, read_jsonl
+from safekeel.report.selected import Selection
 
 BEFORE, AFTER, REPORT = "05-eval-before", "60-eval-after", "90-report"
+SELECT, RL = "30-select", "40-rl"
 SEEN, UNSEEN = "jailbreak-seen", "jailbreak-unseen"
 FAMILY_PREFIX = "jailbreak-"
 ItemKey = tuple[str, int]
@@ -40,18 +42,6 @@ class Family:
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """One checkpoint of the selection, measured on the validation set."""
-
-    name: str
-    safety: float
-    over_refusal: float
-    capability: float
-    pareto: bool
-    chosen: bool
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """One finished evaluation."""
 
@@ -59,6 +49,8 @@ class Evaluation:
     scores: list[Score]
     items: dict[ItemKey, Item]
     by_benchmark: dict[str, list[Item]]
+    judges: tuple[str, ...] = ()
+    """`NAME VERSION` of every judge that gave a verdict."""
 
     def group(self, *benchmarks: str) -> list[Item]:
         """The items of these benchmarks, in order."""
@@ -79,7 +71,8 @@ class Evidence:
     before: Evaluation | None
     after: Evaluation | None
     families: dict[str, Family]
-    candidates: list[Candidate]
+    selection: Selection
+    select_config: dict[str, Any]
     sft_metrics: list[dict[str, float]]
     rl_metrics: list[dict[str, float]]
     rl_config: dict[str, Any]
@@ -113,17 +106,19 @@ def read_evidence(run_dir: Path) -> Evidence:
         raise DataError(
             f"{run_dir} holds no finished stage; expected a run folder, such as out/nano of `safekeel run`."
         )
-    selected = _json(run_dir / "30-select/candidates.json", {"candidates": []})
     return Evidence(
         run=str(_json(run_dir / "run.json", {}).get("run") or run_dir.resolve().name),
         run_dir=run_dir,
         before=read_evaluation(run_dir / BEFORE) if BEFORE in manifests else None,
         after=read_evaluation(run_dir / AFTER) if AFTER in manifests else None,
         families=_typed(run_dir / BEFORE / "families.json", _json(run_dir / BEFORE / "families.json", {}), _FAMILIES),
-        candidates=_typed(run_dir / "30-select/candidates.json", selected.get("candidates"), _CANDIDATES),
+        selection=_typed(
+            run_dir / SELECT / "candidates.json", _json(run_dir / SELECT / "candidates.json", {}), _SELECTION
+        ),
+        select_config=_json(run_dir / SELECT / "config.json", {}),
         sft_metrics=_metrics(run_dir / "20-sft/metrics.jsonl"),
-        rl_metrics=_metrics(run_dir / "40-rl/metrics.jsonl"),
-        rl_config=_json(run_dir / "40-rl/config.json", {}),
+        rl_metrics=_metrics(run_dir / RL / "metrics.jsonl"),
+        rl_config=_json(run_dir / RL / "config.json", {}),
         ablation=_typed(
             run_dir / "ablation.json", _json(run_dir / "ablation.json", {"rows": {}}).get("rows"), _ABLATION
         ),
@@ -132,7 +127,7 @@ def read_evidence(run_dir: Path) -> Evidence:
 
 
 _FAMILIES = TypeAdapter(dict[str, Family])
-_CANDIDATES = TypeAdapter(list[Candidate])
+_SELECTION = TypeAdapter(Selection)
 _ABLATION = TypeAdapter(dict[str, dict[str, float | None]])
 _SCORES = TypeAdapter(list[Score])
 
@@ -163,7 +158,8 @@ def read_evaluation(folder: Path) -> Evaluation:
     for item in items.values():
         groups[item.prompt.id.split("/")[0]].append(item)
     scores = _typed(folder / "scores.json", _json(folder / "scores.json", []), _SCORES)
-    return Evaluation(completions[0].model if completions else "", scores, items, dict(groups))
+    judges = tuple(sorted({f"{row.judge} {row.judge_version}" for row in verdicts}))
+    return Evaluation(completions[0].model if completions else "", scores, items, dict(groups), judges)
 
 
 def _metrics(path: Path) -> list[dict[str, float]]:

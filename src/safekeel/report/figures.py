@@ -106,12 +106,14 @@ def _corridor(plane: _Plane, base: Mark | None, budget: float | None) -> str:
     """What the capability budget allows, shaded."""
     if base is None or budget is None:
         return ""
-    start, middle = plane.x(base.capability.value - budget), (plane.top + plane.bottom) / 2
+    start, middle = plane.x(base.capability.value - budget), plane.y(0.15)  # where no candidate is worth having
     note = (f"at most {100 * budget:g} point{'' if budget == 0.01 else 's'}", "below the base")
     left = start + max(width_of(line, 12) for line in note) + 14 > plane.right
     x, anchor = (start - 8, "end") if left else (plane.right - 8, "end")
     shade = svg.rect(start, plane.top, plane.right - start, plane.bottom - plane.top, "zone", radius=0)
-    return shade + "".join(svg.text(x, middle + 16 * i, line, "goal-text s", anchor) for i, line in enumerate(note))
+    return shade + "".join(
+        svg.text(x, middle + 16 * i, line, "goal-text s halo", anchor) for i, line in enumerate(note)
+    )
 
 
 def _grid(plane: _Plane) -> str:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from safekeel.config import build
 from safekeel.errors import ConfigError
+from safekeel.report.cautions import cautions
 from safekeel.report.comparisons import CAPABILITY, loss, paired, same_items
 from safekeel.report.evidence import AFTER, BEFORE, SEEN, UNSEEN, Evidence
 from safekeel.stats.compare import Comparison
@@ -106,14 +107,18 @@ def load_rules(path: Path | None = None) -> Rules:
 
 
 def judge(evidence: Evidence, rules: Rules) -> dict[str, Any]:
-    """`{"verdict", "rules": [{name, value, low, high, threshold, verdict, …}]}` as in `card.json`."""
+    """`{"verdict", "rules": [{name, value, low, high, threshold, verdict, …}], "warnings": [text]}` as in `card.json`.
+
+    Warnings do not move the verdict: they say what its figures cannot show (`cautions.py`).
+    """
     rows = [
         _judge_loss(rule, evidence, rules) if "loss" in rule.kind else _judge_rate(rule, evidence)
         for rule in rules.rule
     ]
     verdicts = {row["verdict"] for row in rows}
     verdict = "NO-GO" if "BREACH" in verdicts else "INCONCLUSIVE" if "INCONCLUSIVE" in verdicts else "GO"
-    return {"verdict": verdict, "rules": rows}
+    warnings = [f"{each['title']}. {each['text']}" for each in cautions(evidence)]
+    return {"verdict": verdict, "rules": rows, "warnings": warnings}
 
 
 def _judge_rate(rule: Rule, evidence: Evidence) -> dict[str, Any]:

@@ -26,7 +26,8 @@ def environment(autoescape: bool) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    for name in ("percent", "points", "seconds", "arrow", "direction", "metric_name", "benchmark_name", "family_name"):
+    names = ("percent", "points", "seconds", "arrow", "direction", "metric_name", "benchmark_name", "family_name")
+    for name in (*names, "lower_first"):
         found.filters[name] = getattr(labels, name)
     found.filters["md"] = labels.markdown
     return found

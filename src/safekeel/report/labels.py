@@ -96,6 +96,11 @@ def points(value: float | None, digits: int = 1, signed: bool = True) -> str:
     return text.replace("-", "\u2212") if float(text) else f"{0:.{digits}f}"
 
 
+def lower_first(text: str) -> str:
+    """A sentence's beginning within another sentence."""
+    return text[:1].lower() + text[1:]
+
+
 def seconds(value: float | None) -> str:
     """`4 min 05 s`."""
     if value is None:

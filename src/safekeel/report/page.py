@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from safekeel.report import charts, figures, svg, view
+from safekeel.report import charts, curves, figures, selection, selection_plot, svg, training, view
 from safekeel.report.card import CAPABILITY
+from safekeel.report.cautions import cautions, reward_judge
 from safekeel.report.evidence import FAMILY_PREFIX, SEEN, UNSEEN, Evidence
 from safekeel.report.gate import Rules
 from safekeel.report.labels import benchmark_name, family_name, metric_name, percent, points
@@ -22,6 +23,10 @@ THOUGHT_METRICS = ("thought_aware", "thought_harmful", "aware_and_safe", "though
 ONLY_IN_CARD = ("thought_harmful",)  # the thought x answer table shows it
 ONLY_PLAIN = ("rr2", "thought_leak")
 SIMULATED = "nano"
+RL_FIGURES = {
+    "training": "Costs of the constraints and their multipliers over the steps of RL",
+    "training_limits": "What may go wrong in RL, over its steps",
+}
 
 
 def page_of(evidence: Evidence, card: dict[str, Any], rules: Rules) -> dict[str, Any]:
@@ -44,7 +49,14 @@ def page_of(evidence: Evidence, card: dict[str, Any], rules: Rules) -> dict[str,
             for name in view.unmeasurable(evidence)
         ],
         "tables": view.knowing_and_doing(evidence),
-        "candidates": evidence.candidates,
+        "cautions": cautions(evidence),
+        "candidates": selection.rows(evidence.selection),
+        "selection": evidence.selection,
+        "selection_rule": selection.rule_told(evidence.selection, evidence.select_config),
+        "rl_table": training.table(training.panels(evidence)),
+        "rl_outcome": training.outcome(evidence),
+        "rl_told": training.steps_told(evidence),
+        "rl_reward": training.reward_told(evidence, reward_judge(evidence)),
         "rl_steps": evidence.rl_config.get("num_steps"),
         "ablation": evidence.ablation,
         "examples": view.examples(evidence),
@@ -143,7 +155,7 @@ def draw(evidence: Evidence, rules: Rules) -> dict[str, dict[str, str]]:
     """The figures that the evidence allows, each for a wide screen and for a phone."""
     marks = view.marks(evidence, rules.capability.basket)
     budget = next((rule.max_loss for rule in rules.rule if rule.benchmark == CAPABILITY and rule.max_loss), None)
-    bars, areas, panels = view.family_bars(evidence), view.category_areas(evidence), view.panels(evidence)
+    bars, areas, panels = view.family_bars(evidence), view.category_areas(evidence), training.panels(evidence)
     found: dict[str, dict[str, str]] = {}
     for size, width in (("wide", figures.WIDE), ("narrow", figures.NARROW)):
         if any(mark.kind in ("base", "final") for mark in marks):
@@ -152,8 +164,11 @@ def draw(evidence: Evidence, rules: Rules) -> dict[str, dict[str, str]]:
             found.setdefault("attacks", {})[size] = figures.attacks(bars, width)
         if areas:
             found.setdefault("categories", {})[size] = charts.categories(areas, width)
-        if panels:
-            found.setdefault("training", {})[size] = charts.curves(panels, width)
+        if selection_plot.is_worth_drawing(evidence.selection):
+            found.setdefault("candidates", {})[size] = selection_plot.draw(evidence.selection, width)
+        for name, group in panels.items():
+            told = training.described(RL_FIGURES[name], training.table({name: group}))
+            found.setdefault(name, {})[size] = curves.draw(group, told, width)
     return found
 
 

@@ -5,12 +5,14 @@ Everything that is text is escaped here, and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from importlib import resources
 
 from safekeel.report.labels import visible
 
+Place = Callable[[float, float], tuple[float, float]]
+"""From the values of a plot to pixels."""
 MARGIN = 16  # pixels around a figure that stands alone
 
 
@@ -39,6 +41,13 @@ def text(x: float, y: float, content: str, style: str = "t", anchor: str = "star
     return element("text", shown, x=float(x), y=float(y), class_=style, text_anchor=anchor, **more)
 
 
+def labelled(x: float, y: float, content: str, aside: str, style: str = "t", anchor: str = "start") -> str:
+    """A line of text that ends in something muted, whatever the width of its beginning."""
+    first = escape(visible(content), quote=False)
+    second = element("tspan", escape(visible(aside), quote=False), class_="m", dx="0.4em")
+    return element("text", first, second, x=float(x), y=float(y), class_=style, text_anchor=anchor)
+
+
 def line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
     return element("line", x1=float(x1), y1=float(y1), x2=float(x2), y2=float(y2), class_=style)
 
@@ -63,6 +72,12 @@ def path(points: Sequence[tuple[float, float]], style: str) -> str:
     """An open line through the points."""
     moves = " ".join(f"{'L' if index else 'M'}{number(x)} {number(y)}" for index, (x, y) in enumerate(points))
     return element("path", d=moves, class_=style, fill="none")
+
+
+def area(upper: Sequence[tuple[float, float]], lower: Sequence[tuple[float, float]], style: str) -> str:
+    """The surface between two lines over the same places."""
+    moves = " ".join(f"{'L' if i else 'M'}{number(x)} {number(y)}" for i, (x, y) in enumerate([*upper, *lower[::-1]]))
+    return element("path", d=f"{moves} Z", class_=style)
 
 
 def title(content: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from safekeel.bench.score import Item
 from safekeel.records import ANSWER_LABELS, THOUGHT_LABELS, Score
-from safekeel.report.charts import CategoryRow, Cell, Curve, Panel
+from safekeel.report.charts import CategoryRow, Cell
 from safekeel.report.comparisons import measure
 from safekeel.report.evidence import FAMILY_PREFIX, SEEN, UNSEEN, Evaluation, Evidence
 from safekeel.report.figures import FamilyBar, Mark, Rate
@@ -37,10 +37,12 @@ def attacked_benchmarks(evidence: Evidence) -> list[str]:
 def marks(evidence: Evidence, basket: Sequence[str]) -> list[Mark]:
     """The points of the safety-capability plane: base and final on test items, checkpoints on the validation set."""
     found = [
-        Mark(c.name, "candidate", Rate(c.safety), Rate(c.capability)) for c in evidence.candidates if not c.chosen
+        Mark(c.name, "candidate", Rate(c.safety), Rate(c.capability))
+        for c in evidence.selection.candidates
+        if not c.chosen
     ] + [
         Mark("Selected (validation set)", "chosen", Rate(c.safety), Rate(c.capability))
-        for c in evidence.candidates
+        for c in evidence.selection.candidates
         if c.chosen
     ]
     steps = evidence.rl_config.get("num_steps")
@@ -105,30 +107,6 @@ def _rate(score: Score) -> Rate:
     if score.value is None:
         return Rate(score.bound_low or 0.0, score.bound_low, score.bound_high)
     return Rate(score.value, score.low, score.high)
-
-
-def panels(evidence: Evidence) -> list[Panel]:
-    """Multipliers, costs against their budgets, and rewards of the balanced RL; empty where there was none."""
-    rows, config = evidence.rl_metrics, evidence.rl_config
-    keys = list(dict.fromkeys(key for row in rows for key in row))
-
-    def found(prefix: str, suffix: str = "") -> list[Curve]:
-        names = [key for key in keys if key.startswith(prefix) and key.endswith(suffix)]
-        return [
-            Curve(
-                key.removeprefix(prefix).removesuffix(suffix).replace("_", " "),
-                [(row["step"], row[key]) for row in rows if key in row],
-                config.get(f"{key.removeprefix(prefix)}_budget") if prefix == "cost/" else None,
-            )
-            for key in names
-        ]
-
-    drawn = [
-        Panel("Multipliers λ", found("lambda/"), as_percent=False),
-        Panel("Costs (budget dashed)", found("cost/")),
-        Panel("Rewards", found("rewards/", "/mean")),
-    ]
-    return [panel for panel in drawn if panel.curves]
 
 
 def knowing_and_doing(evidence: Evidence) -> list[dict[str, Any]]:

@@ -92,7 +92,7 @@ def copy_checkpoint(checkpoint: Path, folder: Path) -> None:
     Raises:
         DataError: the disk is full.
     """
-    from safekeel.train.shard_writer import no_space
+    from safekeel.train.disk import no_space
 
     with no_space(folder):
         shutil.rmtree(folder, ignore_errors=True)

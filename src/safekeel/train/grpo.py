@@ -14,7 +14,6 @@ the base, no sampled answer would ever earn the safety reward.
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -26,6 +25,7 @@ from safekeel.files import read_json
 from safekeel.progress import Progress
 from safekeel.records import Prompt, read_jsonl
 from safekeel.train.balance import DualController
+from safekeel.train.disk import CONTINUE, no_space
 from safekeel.train.rewards import CueRewards, RewardSet
 from safekeel.train.rl_config import RlConfig
 from safekeel.train.rl_monitor import Monitor, monitor
@@ -160,15 +160,8 @@ def _train(
     trainer.add_callback(ControlCallback(config, trainer, dual, watch, CONTROLLER_FILE))
     trainer.add_callback(StageCallback(stage.dir / "metrics.jsonl", "rl", progress, resumed_step))
     trainer.reward_weights.copy_(trainer.reward_weights.new_tensor(weights(config, dual)))
-    try:
+    with no_space(folder, CONTINUE):
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    except Exception as error:
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
-            raise DataError(
-                f"The disk is full at a checkpoint under {folder} ({error}). The checkpoints before it are whole: free "
-                "space and run the same command again."
-            ) from error
-        raise
     return watch
 
 

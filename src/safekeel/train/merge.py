@@ -22,6 +22,7 @@ from safekeel.config import StageConfig
 from safekeel.errors import DataError, UsageError, nearest
 from safekeel.progress import Progress
 from safekeel.train.adapter import Adapter, AdapterChange, is_adapter
+from safekeel.train.disk import no_space
 from safekeel.train.interpolate import (
     Change,
     Difference,
@@ -32,7 +33,7 @@ from safekeel.train.interpolate import (
     blocks_of,
     check_alpha,
 )
-from safekeel.train.shard_writer import ShardWriter, no_space, write_index
+from safekeel.train.shard_writer import ShardWriter, write_index
 from safekeel.train.shards import FLOATS, ITEM_BYTES, SINGLE, Checkpoint
 
 STAGE, VERSION = "merge", "1"

@@ -4,9 +4,10 @@
     groups, passes = micro_batches(steps, lengths, limit=16_384, world_size=8)    # … of each forward pass and process
     batch = RowCollator(documents, pad_id)([{"samples": [3, 0, 7]}])
 
-An optimizer step has the same samples packed or not, on one process or on many, and its loss is the mean over all
-labelled tokens of the step; so packing changes the speed and nothing else (loss and gradients within 1e-5 of the
-unpacked batch: `tests/unit/test_packing.py`). Position ids start at 0 with each document: from them transformers builds
+The loss of a step is the mean over all its labelled tokens, and its samples are drawn at random by seed and epoch, on
+one process or on many alike. The same samples padded, one per row, give the same loss and gradients (within 1e-5:
+`tests/unit/test_packing.py`); only which of them meet in a step differs, because padded batches are drawn by length
+(`epoch_sampler.py`). Position ids start at 0 with each document: from them transformers builds
 a block-diagonal mask (`masking_utils.find_packed_sequence_indices`) or, where all lies in one row, FlashAttention's
 sequence boundaries. Padding at the end of a row is one more document of its own, without labels.
 
@@ -188,7 +189,7 @@ def check_isolation(model: Any) -> None:
     architecture (recurrent and linear-attention layers need more) and on its attention implementation.
 
     Raises:
-        EngineError: they do not, so a packed row would train one sample on another's text.
+        EngineError: they do not, so a packed row would train one sample on another's text; or the weights are damaged.
     """
     device = next(model.parameters()).device
     vocabulary = model.config.get_text_config().vocab_size
@@ -202,6 +203,11 @@ def check_isolation(model: Any) -> None:
         alone = model(input_ids=second, position_ids=positions, use_cache=False).logits
         packed = model(input_ids=row, position_ids=twice, use_cache=False).logits[:, 8:]
     model.train(training)
+    if not torch.isfinite(alone).all():
+        raise EngineError(
+            f"{type(model).__name__} gives logits that are not finite before any training: its weights are damaged or "
+            "overflow. Take another checkpoint, or sft.precision=fp32."
+        )
     difference = ((packed.float() - alone.float()).abs().max() / alone.float().abs().max().clamp(min=1e-6)).item()
     if not difference <= ISOLATION_TOLERANCE.get(alone.dtype, 1e-4):
         raise EngineError(

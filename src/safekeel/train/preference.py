@@ -11,7 +11,6 @@ TRL's own templating would delete the reasoning of R1-style targets on both side
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -65,7 +64,14 @@ def run(
         DataError: no pair is left, or the tokenizer cannot be trained with.
         EngineError: the loss is not finite.
     """
-    from safekeel.train.checkpoints import complete_checkpoints, discard_incomplete, drop_training_state, step_of
+    from safekeel.train.checkpoints import (
+        complete_checkpoints,
+        discard_incomplete,
+        drop_training_state,
+        kept_rows,
+        rising_loss,
+        step_of,
+    )
     from safekeel.train.sft import quiet
     from safekeel.train.text import check_trainable
 
@@ -89,13 +95,16 @@ def run(
     if not resume or step_of(resume[-1]) < steps:  # else a kill came after the last step
         replay = _replay_texts(config, tokenizer, corpus)
         _train(config, stage, model_dir, tokenizer, tokenised, replay, steps, progress)
+    rising = rising_loss(kept_rows(stage.dir / METRICS, steps), STAGE)
+    for note in rising:
+        say(f"WARNING: {note}")
     last = complete_checkpoints(folder)[-1]
     shutil.copytree(last, stage.dir / "model", dirs_exist_ok=True)
     for path in [stage.dir / "model", *complete_checkpoints(folder)]:
         drop_training_state(path)
     (stage.dir / REFERENCE).unlink(missing_ok=True)
     outputs = [stage.dir / name for name in (PAIRS, REJECTED, METRICS, "model")]
-    stage.finish([*outputs, *complete_checkpoints(folder)], counts | {"steps": steps}, warnings)
+    stage.finish([*outputs, *complete_checkpoints(folder)], counts | {"steps": steps}, warnings + rising)
 
 
 def gather(
@@ -209,19 +218,20 @@ def _train(
     steps: int,
     progress: Progress,
 ) -> None:
-    from safekeel.train.checkpoints import StageCallback, complete_checkpoints, step_of
+    from safekeel.train.checkpoints import StageCallback, complete_checkpoints, kept_rows, step_of
     from safekeel.train.preference_setup import open_trainer
     from safekeel.train.sft import drop_printer
 
     folder, metrics = stage.dir / "checkpoints", stage.dir / METRICS
     resume = complete_checkpoints(folder)
+    resumed_step = step_of(resume[-1]) if resume else 0
     earlier = read_json(stage.dir / REFERENCE)
     trainer, reference = open_trainer(config, model_dir, tokenizer, tokenised.rows, steps, folder, replay, earlier)
     atomic_write_json(stage.dir / REFERENCE, reference)
     drop_printer(trainer)
-    trainer.add_callback(StageCallback(metrics, STAGE, progress, step_of(resume[-1]) if resume else 0))
-    if rows := metrics.read_text("utf-8").splitlines():  # TRL's own count is not in its checkpoints
-        trainer._total_train_tokens = int(json.loads(rows[-1])["num_tokens"])
+    trainer.require_room_for_run(config.num_checkpoints - len(resume))
+    trainer.add_callback(StageCallback(metrics, STAGE, progress, resumed_step))
+    trainer.count_on(kept_rows(metrics, resumed_step))
     trainer.train(resume_from_checkpoint=str(resume[-1]) if resume else None)
 
 

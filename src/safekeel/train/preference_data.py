@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from safekeel.chat import Tokenizer, prompt_ids, render_prompt
+from safekeel.chat import Tokenizer, check_question, prompt_ids, render_prompt
 from safekeel.errors import DataError
 from safekeel.records import Name, Prompt, Record, Text
 from safekeel.train.text import Encoded, encode
@@ -153,6 +153,7 @@ def encode_pair(tokenizer: Tokenizer, pair: Preference) -> EncodedPair:
 def _thinking_off(tokenizer: Tokenizer, prompt: Prompt, answer: str) -> Encoded:
     if tokenizer.eos_token_id is None:
         raise DataError("The tokenizer has no EOS token; set eos_token in its tokenizer_config.json.")
+    check_question(prompt.messages)
     given = prompt_ids(tokenizer, render_prompt(tokenizer, prompt.messages, think="none"))
     learnt: list[int] = tokenizer(answer, add_special_tokens=False)["input_ids"]
     return Encoded(given, [*learnt, tokenizer.eos_token_id])

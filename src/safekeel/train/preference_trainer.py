@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,9 +26,8 @@ from trl import DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from safekeel.errors import EngineError
-from safekeel.train.epoch_sampler import EpochSampler
-from safekeel.train.lora import load_adapter, save_merged
-from safekeel.train.sft_trainer import BYTES_PER_WEIGHT, require_room
+from safekeel.train.epoch_sampler import EpochSampler, follow_epochs
+from safekeel.train.saving import SavesModels
 from safekeel.train.token_loss import head_of, label_nll
 
 REFERENCE_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")
@@ -57,7 +55,7 @@ class MarginCollator(DataCollatorForPreference):
         return batch
 
 
-class SafeDpoTrainer(DPOTrainer):
+class SafeDpoTrainer(SavesModels, DPOTrainer):
     """See the module.
 
     Rows: `prompt_ids, chosen_ids, rejected_ids, margin, length`, and the reference's log-probabilities where they are
@@ -65,6 +63,7 @@ class SafeDpoTrainer(DPOTrainer):
     trained one.
     """
 
+    section = "preference"
     sft_weight: float = 0.0
 
     def __init__(self, **arguments: Any) -> None:
@@ -84,8 +83,7 @@ class SafeDpoTrainer(DPOTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         dataset: Any = train_dataset if train_dataset is not None else self.train_dataset
-        lengths = list(dataset["length"])
-        return EpochSampler(lengths, self.args.train_batch_size * self.args.gradient_accumulation_steps, self.args.seed)
+        return follow_epochs(self, list(dataset["length"]))
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         """Of a resumed run they are read from the stage's folder instead."""
@@ -182,31 +180,3 @@ class SafeDpoTrainer(DPOTrainer):
         if mode == "train":
             self._total_train_tokens += int(self.accelerator.gather(inputs["attention_mask"].sum()).sum())
         self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
-
-    # -- checkpoints -------------------------------------------------------------------------------------------------
-
-    def _plain(self) -> Any:
-        """The transformers model, without wrappers and adapters around it."""
-        model = self.accelerator.unwrap_model(self.model)
-        return model.get_base_model() if self.has_adapter else model
-
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        """A checkpoint that every later stage opens as an ordinary model, with LoRA too."""
-        if not self.has_adapter:
-            super()._save(output_dir, state_dict)
-            return
-        folder = Path(output_dir or str(self.args.output_dir))
-        folder.mkdir(parents=True, exist_ok=True)
-        save_merged(self.accelerator.unwrap_model(self.model), folder)
-        self._tokenizer.save_pretrained(folder)
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Raises DataError where the disk has no room for it."""
-        require_room(Path(str(self.args.output_dir)), sum(p.numel() for p in model.parameters()) * BYTES_PER_WEIGHT)
-        super()._save_checkpoint(model, trial)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if self.has_adapter:
-            load_adapter(model or self.model, Path(resume_from_checkpoint))
-        else:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)

@@ -23,9 +23,9 @@ from safekeel.corpus.sample import Sample
 from safekeel.progress import Progress
 from safekeel.records import read_jsonl
 from safekeel.train.lora import LoraSettings
-from safekeel.train.regimes import RegimeName, Scheduler, with_regime
+from safekeel.train.regimes import RegimeName, Scheduler, unusual_rate, with_regime
 
-STAGE, VERSION = "sft", "2"
+STAGE, VERSION = "sft", "3"
 
 
 class SftConfig(StageConfig):
@@ -48,12 +48,13 @@ class SftConfig(StageConfig):
     """Tokens of a sample; a longer one is never cut."""
     too_long: Literal["error", "drop"] = "error"
     """Both list the samples in `too_long.jsonl`; `drop` trains without them."""
-    packing: bool = False
-    """Several samples per row, apart from each other; same batches and loss, no padding (`packing.py`)."""
+    packing: bool = True
+    """Several samples per row, apart from each other: the loss of one sample per row, 1.5 times as fast on nano
+    (`packing.py`). A model that cannot keep them apart is refused before training; set false for it."""
     micro_tokens: int | None = Field(None, ge=16)
-    """Packing: most tokens of one forward pass; a step of more is accumulated over several. None = one pass a step."""
+    """Most tokens of one forward pass; a step of more is accumulated over several. None = one pass a step."""
     micro_batch_size: int | None = Field(None, ge=1)
-    """Without packing: samples of one forward pass on one process. None = the process' whole share of the batch."""
+    """The same limit in samples of `max_length`, on one process; meant for `packing = false`."""
     anchor_weight: float = Field(0.0, ge=0)
     """β of the KL to the base on samples of role replay and general; 0 = off (`anchor.py`)."""
     key_sentence_weight: float = Field(1.0, ge=1)
@@ -73,6 +74,22 @@ class SftConfig(StageConfig):
     def _fill(cls, values: Any) -> Any:
         return with_regime(values) if isinstance(values, dict) else values
 
+    def pass_tokens(self) -> int | None:
+        """Packing: most tokens of one forward pass. Of `micro_batch_size` each sample counts as `max_length`."""
+        if self.micro_tokens is None and self.micro_batch_size is not None:
+            return self.micro_batch_size * self.max_length
+        return self.micro_tokens
+
+    def pass_samples(self, share: int) -> int:
+        """Without packing: samples of one forward pass of a process that has `share` samples of each step.
+
+        A limit in tokens alone (`micro_tokens`) gives the most samples of `max_length` below it that divide the share.
+        """
+        if self.micro_batch_size is not None or self.micro_tokens is None:
+            return self.micro_batch_size or share
+        most = max(1, self.micro_tokens // self.max_length)
+        return max((size for size in range(1, min(most, share) + 1) if share % size == 0), default=share)
+
 
 def run(config: SftConfig, stage: Stage, model_dir: Path, corpus: Path, progress: Progress) -> list[str]:
     """Fill the stage folder with `checkpoints/checkpoint-N`, `metrics.jsonl` and `too_long.jsonl`; continues from its
@@ -91,6 +108,8 @@ def run(config: SftConfig, stage: Stage, model_dir: Path, corpus: Path, progress
         complete_checkpoints,
         discard_incomplete,
         drop_training_state,
+        kept_rows,
+        rising_loss,
         step_of,
     )
     from safekeel.train.narrow import narrow, stored_dtype
@@ -104,7 +123,7 @@ def run(config: SftConfig, stage: Stage, model_dir: Path, corpus: Path, progress
     resumed_step = step_of(resume[-1]) if resume else 0
     quiet()
     tokenizer = load_tokenizer(model_dir)
-    notes = check_trainable(tokenizer)
+    notes = check_trainable(tokenizer) + unusual_rate(config)
     samples = read_jsonl(corpus / "sft.jsonl", Sample)
     is_anchored = config.anchor_weight > 0
     prepared = prepare(tokenizer, samples, config.max_length, config.key_sentence_weight, is_anchored)
@@ -116,8 +135,11 @@ def run(config: SftConfig, stage: Stage, model_dir: Path, corpus: Path, progress
     total_steps = num_steps(config, len(prepared.documents))
     if resumed_step < total_steps:  # else a kill came after the last step
         trainer = open_trainer(config, model_dir, tokenizer, prepared.documents, total_steps, folder)
+        trainer.require_room_for_run(config.num_checkpoints - len(resume))
         trainer.add_callback(StageCallback(metrics, "sft", progress, resumed_step))
+        trainer.count_on(kept_rows(metrics, resumed_step))
         trainer.train(resume_from_checkpoint=str(resume[-1]) if resume else None)
+    notes += rising_loss(kept_rows(metrics, total_steps), "sft")
     for path in complete_checkpoints(folder):
         drop_training_state(path)
         narrow(path, stored_dtype(model_dir))

@@ -34,7 +34,7 @@ def arguments(config: SftConfig, total_steps: int, folder: Path, bf16: bool, **m
         activation_offloading=config.activation_offload,
         save_strategy="steps",
         save_steps=-(-total_steps // config.num_checkpoints),
-        logging_steps=5,
+        logging_steps=1,  # the Trainer's means over several steps do not outlive a kill
         seed=config.seed,
         report_to="none",
         disable_tqdm=True,

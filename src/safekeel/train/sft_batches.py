@@ -1,4 +1,4 @@
-"""What the trainer is fed: grouped by length and padded (the default), or planned and packed."""
+"""What the trainer is fed: planned and packed (the default), or padded, samples of like length together."""
 
 from __future__ import annotations
 
@@ -47,7 +47,6 @@ def batches(
     given = {
         "per_device_train_batch_size": per_pass,
         "gradient_accumulation_steps": passes,
-        "train_sampling_strategy": "group_by_length",
     }
     dataset = as_dataset(documents)
     if not {"weights", "anchored"} & set(dataset.column_names):
@@ -68,7 +67,7 @@ def share_of(config: SftConfig) -> tuple[int, int]:
         ConfigError: the batch does not divide.
     """
     share, rest = divmod(config.batch_size, world_size())
-    micro = config.micro_batch_size or share
+    micro = config.pass_samples(share)
     if rest or not share or share % micro:
         raise ConfigError(
             f"sft.batch_size {config.batch_size} cannot be shared by {world_size()} process(es) in passes of "
@@ -80,7 +79,7 @@ def share_of(config: SftConfig) -> tuple[int, int]:
 def _planned(config: SftConfig, documents: Sequence[Document], pad_id: int, total_steps: int, one_row: bool) -> Batches:
     lengths = [len(document.input_ids) for document in documents]
     steps = plan_steps(len(documents), config.batch_size, total_steps, config.seed)
-    groups, passes = micro_batches(steps, lengths, config.micro_tokens, world_size())
+    groups, passes = micro_batches(steps, lengths, config.pass_tokens(), world_size())
     given = {
         "per_device_train_batch_size": 1,  # one row of the plan
         "gradient_accumulation_steps": passes,

@@ -106,7 +106,9 @@ def set_apart(prepared: Prepared, folder: Path, drop: bool) -> list[str]:
     said = (
         f"{len(prepared.too_long)} of {total} samples are longer than max_length {first.limit} (the longest: {longest})"
     )
-    if not drop or not prepared.documents:
+    if drop and not prepared.documents:
+        raise DataError(f"{said}; nothing is left to train on. Raise sft.max_length.")
+    if not drop:
         named = "; ".join(f"sample {row.id} has {row.num_tokens} tokens" for row in prepared.too_long[:_NAMED])
         raise DataError(
             f"{said}; they are listed in {path}: {named}. Raise sft.max_length, or leave them out with "

@@ -6,9 +6,7 @@ With none of these switched on, every loss, gradient and random draw is the stoc
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,15 +14,13 @@ from torch import Tensor
 from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from safekeel.errors import DataError, EngineError
+from safekeel.errors import EngineError
 from safekeel.train.anchor import Anchor
-from safekeel.train.lora import load_adapter, save_merged
+from safekeel.train.epoch_sampler import follow_epochs
 from safekeel.train.packing import RowCollator
+from safekeel.train.saving import SavesModels
 from safekeel.train.text import IGNORED
 from safekeel.train.token_loss import head_of, label_nll
-
-BYTES_PER_WEIGHT = 12
-"""Of a checkpoint: the weight and AdamW's two moments in float32."""
 
 
 @dataclass
@@ -44,13 +40,14 @@ class PaddedCollator(DataCollatorForLanguageModeling):
         return batch
 
 
-class SafeSftTrainer(SFTTrainer):
+class SafeSftTrainer(SavesModels, SFTTrainer):
     """
     Args:
         steps_per_epoch: given where batches come from `packing.RowCollator`, in the order they are to be trained; None
-            = the Trainer samples them.
+            = samples of like length together, in `EpochSampler`'s order.
     """
 
+    section = "sft"
     anchor: Anchor | None = None
     """Set before training to hold marked samples to the base, with `anchor_weight`."""
     anchor_weight: float = 0.0
@@ -63,10 +60,11 @@ class SafeSftTrainer(SFTTrainer):
         if isinstance(self.data_collator, PaddedCollator | RowCollator):
             self._plain().base_model.register_forward_hook(self._remember)
 
-    def _plain(self) -> Any:
-        """The transformers model, without wrappers and adapters around it."""
-        model = self.accelerator.unwrap_model(self.model)
-        return model.get_base_model() if self.has_adapter else model
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if self.is_planned:
+            return super()._get_train_sampler(train_dataset)
+        dataset: Any = train_dataset if train_dataset is not None else self.train_dataset
+        return follow_epochs(self, [len(ids) for ids in dataset["input_ids"]])
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """The plan holds all epochs as one, which the Trainer would show as such."""
@@ -163,52 +161,3 @@ class SafeSftTrainer(SFTTrainer):
                 "sft.learning_rate, or look for a damaged base or sample."
             )
         return loss
-
-    def _stays(self) -> str:
-        kept = sorted(Path(str(self.args.output_dir)).glob("checkpoint-*/complete.json"))
-        return "no checkpoint was written from it." + (f" {len(kept)} earlier one(s) are kept." if kept else "")
-
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        """A checkpoint that every later stage opens as an ordinary model.
-
-        Raises:
-            EngineError: a weight is not finite.
-            DataError: the disk has no room for it.
-        """
-        folder = Path(output_dir or str(self.args.output_dir))
-        for name, weight in self._plain().named_parameters():
-            if weight.requires_grad and not torch.isfinite(weight).all():
-                raise EngineError(
-                    f"{name} is not finite after step {self.state.global_step}; {self._stays()} Lower "
-                    "sft.learning_rate."
-                )
-        if not self.has_adapter:
-            super()._save(output_dir, state_dict)
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        save_merged(self.accelerator.unwrap_model(self.model), folder)
-        self._tokenizer.save_pretrained(folder)
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        require_room(Path(str(self.args.output_dir)), sum(p.numel() for p in model.parameters()) * BYTES_PER_WEIGHT)
-        super()._save_checkpoint(model, trial)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if self.has_adapter:
-            load_adapter(model or self.model, Path(resume_from_checkpoint))
-        else:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-
-
-def require_room(folder: Path, num_bytes: int) -> None:
-    """Refuse to begin a checkpoint that the disk cannot hold.
-
-    Raises:
-        DataError: less than `num_bytes` is free.
-    """
-    free = shutil.disk_usage(folder).free
-    if free < num_bytes:
-        raise DataError(
-            f"{folder} has {free / 2**30:.1f} GiB left and a checkpoint needs up to {num_bytes / 2**30:.1f} GiB. Free "
-            "some, then run the same command again: training continues from its last complete checkpoint."
-        )

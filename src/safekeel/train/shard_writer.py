@@ -1,23 +1,20 @@
-"""Safetensors files written tensor by tensor, the index of a sharded model, and a full disk said in a sentence."""
+"""Safetensors files written tensor by tensor, and the index of a sharded model."""
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
 import struct
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safekeel.errors import DataError
 from safekeel.files import atomic_write_json
+from safekeel.train.disk import is_disk_full, no_space
 from safekeel.train.shards import INDEX, ITEM_BYTES
 
 _ALIGNMENT = 8  # of the data, as the safetensors library writes it
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class ShardWriter:
@@ -85,27 +82,9 @@ def _take_room(handle: int, num_bytes: int) -> None:
     except AttributeError:  # no such call on macOS
         os.truncate(handle, num_bytes)
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if is_disk_full(error):
             raise
         os.truncate(handle, num_bytes)  # a file system that cannot
-
-
-@contextmanager
-def no_space(path: Path) -> Iterator[None]:
-    """Turn a full disk (or quota, or file size limit) into a sentence.
-
-    Raises:
-        DataError: the block ran out of room.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _NO_SPACE:
-            raise
-        raise DataError(
-            f"{path} cannot be written: {error.strerror}. Nothing of the model was kept; free some room, or name a "
-            "folder on another disk with --out."
-        ) from error
 
 
 def write_index(folder: Path, files: Mapping[str, str], num_bytes: int) -> None:

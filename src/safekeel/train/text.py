@@ -78,9 +78,17 @@ def check_trainable(tokenizer: Tokenizer) -> list[str]:
         DataError: no chat template; a guard's, or one that drops the user's words or marks no assistant turn (an
             unknown format); no EOS; or think tags that are not single tokens.
     """
-    question = (Message(role="user", content=_PROBE),)
-    text = render_prompt(tokenizer, question)
     name = shown(getattr(tokenizer, "name_or_path", ""))
+    try:
+        text = render_prompt(tokenizer, (Message(role="user", content=_PROBE),))
+    except DataError as error:
+        if error.__cause__ is None:  # there is no template
+            raise
+        raise DataError(
+            f"The chat template of {name} cannot render one user message ({type(error.__cause__).__name__}: "
+            f"{error.__cause__}); it is damaged, or made for other roles. Put the published one back "
+            "(chat_template.jinja)."
+        ) from error
     turns = [{"role": "user", "content": _PROBE}]
     bare = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=False)
     if reads_conversations(tokenizer) or _PROBE not in text or text == bare:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from huggingface_hub import save_torch_state_dict
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh
@@ -31,7 +31,6 @@ from safekeel.train.launch.memory import Activations
 from safekeel.train.launch.offload import save_activations
 from safekeel.train.launch.sharded_lora import add_adapters, base_name, is_adapter, merged, start_adapter
 from safekeel.train.lora import LoraSettings
-from safekeel.train.shard_writer import no_space
 
 PREFIX = "model."  # of the names inside ModelWithLoss
 
@@ -167,17 +166,11 @@ def save_model(
     dtype = stored_dtype(model_dir)
     config = copy.deepcopy(module.model.config)
     config.dtype, config.use_cache = dtype, True
-    with no_space(folder):
-        config.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        if (model_dir / "generation_config.json").exists():
-            shutil.copy(model_dir / "generation_config.json", folder)
-        try:
-            save_torch_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, folder)
-        except SafetensorError as error:  # its I/O errors are no OSError
-            raise DataError(
-                f"{folder} cannot be written ({error}); is the disk full? The last checkpoint stands."
-            ) from error
+    config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    if (model_dir / "generation_config.json").exists():
+        shutil.copy(model_dir / "generation_config.json", folder)
+    save_torch_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, folder)
 
 
 def stored_dtype(model_dir: Path) -> torch.dtype:

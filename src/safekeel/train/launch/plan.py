@@ -15,21 +15,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from safekeel.errors import UsageError, nearest
-from safekeel.train.launch import layout
 from safekeel.train.launch.counting import count_lengths
-from safekeel.train.launch.memory import OVERHEAD, Memory, Work, estimate, host_bytes
+from safekeel.train.launch.memory import Memory, Work, estimate, host_bytes
+from safekeel.train.launch.problems import GIB, problems
 from safekeel.train.launch.shape import Shape, read_shape
 from safekeel.train.launch.sharded import LaunchConfig
 from safekeel.train.launch.work import Lengths, preference_work, rl_work, sft_work
 from safekeel.train.preference import num_steps as preference_steps
 from safekeel.train.preference_config import PreferenceConfig
+from safekeel.train.regimes import unusual_rate
 from safekeel.train.rl_config import RlConfig
 from safekeel.train.sft import SftConfig
 from safekeel.train.sft import num_steps as sft_steps
 
 Kind = Literal["sft", "preference", "rl"]
 KINDS: tuple[Kind, ...] = ("sft", "preference", "rl")
-GIB = 2**30
 TRAINING, FORWARD = 1.0, 1 / 3  # shares of the operations of a training token
 FROZEN = 2 / 3  # with adapters: no gradient is made of the model's own weights
 StageSettings = SftConfig | PreferenceConfig | RlConfig
@@ -141,7 +141,7 @@ def plan_of(
         cost=None
         if seconds is None or launch.price_per_hour is None
         else seconds / 3600 * launch.world * launch.price_per_hour,
-        problems=tuple(_problems(config, shape, lengths, launch, memory, device_bytes, work)),
+        problems=tuple(problems(config, shape, lengths, launch, memory, device_bytes, work)),
         notes=tuple(_notes(config, lengths, launch)),
     )
 
@@ -175,68 +175,10 @@ def _seconds(
     return seconds, told
 
 
-def _problems(
-    config: StageSettings,
-    shape: Shape,
-    lengths: Lengths,
-    launch: LaunchConfig,
-    memory: Memory,
-    device_bytes: int | None,
-    work: Work,
-) -> list[str]:
-    found: list[str] = []
-    if not lengths.samples:
-        found.append("nothing is left to train on.")
-    if shape.positions and work.length > shape.positions:
-        found.append(f"rows of {work.length} tokens: the model's positions end at {shape.positions}.")
-    if isinstance(config, SftConfig):
-        found += _sft_problems(config, lengths, launch)
-    elif isinstance(config, PreferenceConfig):
-        found += _batch_problems(config, launch)
-    if device_bytes is not None and memory.total > device_bytes * (1 - OVERHEAD):
-        usable = device_bytes * (1 - OVERHEAD) / GIB
-        found.append(
-            f"one device needs about {memory.total / GIB:.1f} GiB and has {usable:.1f} GiB to use; {_advice(memory)}."
-        )
-    return found
-
-
-def _sft_problems(config: SftConfig, lengths: Lengths, launch: LaunchConfig) -> list[str]:
-    found = []
-    if lengths.too_long and config.too_long == "error":
-        found.append(
-            f"{lengths.too_long} samples are longer than sft.max_length = {config.max_length}; raise it, or leave them "
-            "out with sft.too_long=drop."
-        )
-    if launch.world > 1 and not config.packing:
-        found.append("a run on several devices shares out planned batches; set sft.packing=true.")
-    if config.packing:
-        if config.micro_tokens is not None and lengths.longest > config.micro_tokens:
-            found.append(
-                f"sft.micro_tokens is {config.micro_tokens}, but one sample has {lengths.longest} tokens; raise it."
-            )
-        return found
-    return found + _batch_problems(config, launch)
-
-
-def _batch_problems(config: SftConfig | PreferenceConfig, launch: LaunchConfig) -> list[str]:
-    micro = config.micro_batch_size or max(1, config.batch_size // launch.world)
-    return layout.problems(layout.Layout(launch.world, micro_batch=micro, global_batch=config.batch_size))
-
-
-def _advice(memory: Memory) -> str:
-    """What to change, by the largest part."""
-    parts = memory.parts()
-    largest = max(parts, key=lambda name: parts[name])
-    if largest in ("weights", "gradients", "optimizer", "working", "references"):
-        return "more devices (launch.processes) share it, and LoRA (section sft.lora) trains with a fraction of it"
-    if largest == "cache":
-        return "sample fewer or shorter completions (rl.prompts_per_step, rl.max_tokens)"
-    return "take fewer tokens per pass (micro_tokens, micro_batch_size, micro_batches), or keep activations on the host"
-
-
 def _notes(config: StageSettings, lengths: Lengths, launch: LaunchConfig) -> list[str]:
     notes = [lengths.note] if lengths.note else []
+    if isinstance(config, SftConfig):
+        notes += unusual_rate(config)
     if lengths.too_long:
         notes.append(f"{lengths.too_long} are longer than max_length and are not in these numbers")
     if launch.world > 1 and not isinstance(config, SftConfig):

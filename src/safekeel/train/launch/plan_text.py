@@ -21,14 +21,15 @@ _PARTS = {
 def as_text(plan: Plan) -> str:
     """Tokens, steps, memory by part, hours and cost, and what stands against it."""
     lines = [
-        f"{plan.kind}: {plan.params / 1e9:.3g} B parameters, {plan.trained / plan.params:.3g} of them trained, on "
+        f"{plan.kind}: {_count(plan.params)} parameters, {_share(plan.trained, plan.params)} of them trained, on "
         f"{plan.devices} device(s)",
         f"  data       {plan.lengths.samples:,} {_WHAT[plan.kind]}, {plan.lengths.tokens:,} tokens (mean "
         f"{plan.lengths.mean:,.0f}, longest {plan.lengths.longest:,})",
         f"  steps      {plan.steps:,}; {plan.trained_tokens:,} tokens through training"
         + (f"; up to {plan.generated_tokens:,} tokens sampled" if plan.generated_tokens else ""),
         f"  one pass   {plan.work.rows} row(s) of up to {plan.work.length:,} tokens, "
-        f"{'bf16' if plan.work.value_bytes == 2 else 'fp32'}, activations: {plan.work.activations}",
+        f"{'bf16' if plan.work.value_bytes == 2 else 'fp32'}, activations: {plan.work.activations}"
+        + (", packed" if plan.work.packed else ""),
         "  memory of one device, at its peak (estimate)",
     ]
     for name, size in plan.memory.parts().items():
@@ -45,6 +46,14 @@ def as_text(plan: Plan) -> str:
     lines += [f"  note: {note}" for note in plan.notes]
     lines += [f"  PROBLEM: {problem}" for problem in plan.problems]
     return "\n".join(lines)
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e9:.3g} B" if number >= 1e8 else f"{number / 1e6:.3g} M"
+
+
+def _share(part: int, whole: int) -> str:
+    return "all" if part == whole else f"{part / whole:.2g}" if part > whole / 10 else f"{part / whole:.2%}"
 
 
 def _size(num_bytes: int) -> str:

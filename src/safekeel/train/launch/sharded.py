@@ -20,6 +20,8 @@ from safekeel.errors import ConfigError, UsageError
 from safekeel.files import atomic_write_text
 from safekeel.progress import Progress
 from safekeel.records import read_jsonl
+from safekeel.train.disk import require_room
+from safekeel.train.regimes import unusual_rate
 from safekeel.train.sft import SftConfig, num_steps, quiet
 
 JOB, LOG, ERRORS = "job.json", "processes.log", "errors"
@@ -54,15 +56,18 @@ class LaunchConfig(StageConfig):
 
 def run(
     config: SftConfig, launch: LaunchConfig, stage: Stage, model_dir: Path, corpus: Path, progress: Progress
-) -> None:
+) -> list[str]:
     """Fill the stage folder as `sft.run` does; continues from the last complete checkpoint.
+
+    Returns:
+        What the user should know, as `sft.run`.
 
     Raises:
         ConfigError: the configuration asks for what a sharded run cannot do.
         SafeKeelError: a process failed; none is left behind.
     """
     from safekeel.chat import load_tokenizer
-    from safekeel.train.checkpoints import complete_checkpoints
+    from safekeel.train.checkpoints import complete_checkpoints, kept_rows, rising_loss
     from safekeel.train.launch import resume, torchrun
     from safekeel.train.launch.worker import Job
     from safekeel.train.sft_data import TOO_LONG, prepare, set_apart
@@ -77,7 +82,7 @@ def run(
     for path in errors.iterdir():
         path.unlink()
     tokenizer = load_tokenizer(model_dir)
-    notes = check_trainable(tokenizer)
+    notes = check_trainable(tokenizer) + unusual_rate(config)
     samples = read_jsonl(corpus / "sft.jsonl", Sample)
     prepared = prepare(tokenizer, samples, config.max_length, config.key_sentence_weight)
     notes += set_apart(prepared, stage.dir, drop=config.too_long == "drop")
@@ -92,9 +97,12 @@ def run(
     )
     follow = _Follow(job.metrics, job.resumed_step, job.num_steps, progress)
     if job.resumed_step < job.num_steps:  # else a kill came after the last step
+        remaining = config.num_checkpoints - len(complete_checkpoints(folder))
+        require_room(folder, room_needed(config, model_dir, remaining), remaining)
         atomic_write_text(stage.dir / JOB, job.model_dump_json(indent=2))
         torchrun.run(torchrun.command(stage.dir / JOB, launch.processes), errors, stage.dir / LOG, follow)
     resume.drop_state(folder)
+    notes += rising_loss(kept_rows(job.metrics, job.num_steps), "sft")
     counts = {
         "in": len(samples),
         "samples": len(prepared.documents),
@@ -106,6 +114,18 @@ def run(
         "key_sentences": prepared.num_key_sentences,
     }
     stage.finish([*complete_checkpoints(folder), job.metrics, stage.dir / TOO_LONG], counts, notes)
+    return notes
+
+
+def room_needed(config: SftConfig, model_dir: Path, num_checkpoints: int) -> int:
+    """Bytes that the checkpoints to come take at most: models in the format of the base, and the state to continue
+    from, twice while the newer one is written."""
+    from safekeel.train.launch.fsdp2 import stored_dtype
+
+    stored = sum(path.stat().st_size for path in model_dir.glob("*.safetensors"))
+    weights = stored // stored_dtype(model_dir).itemsize
+    per_weight = 12 if config.lora is None else 4  # float32, and AdamW's moments of what is trained
+    return num_checkpoints * stored + 2 * per_weight * weights
 
 
 def require_supported(config: SftConfig, launch: LaunchConfig) -> None:
@@ -134,9 +154,9 @@ class _Follow:
 
     def __init__(self, metrics: Path, resumed_step: int, num_steps: int, progress: Progress) -> None:
         self.metrics, self.num_steps, self.progress, self.seen = metrics, num_steps, progress, resumed_step
-        lines = metrics.read_text("utf-8").splitlines() if metrics.exists() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= resumed_step]
-        metrics.write_text("".join(f"{line}\n" for line in kept), "utf-8")
+        from safekeel.train.checkpoints import kept_rows, write_rows
+
+        write_rows(metrics, kept_rows(metrics, resumed_step))
 
     def __call__(self) -> None:
         with self.metrics.open("rb") as stream:  # only the end: this runs several times a second

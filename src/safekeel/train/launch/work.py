@@ -56,11 +56,11 @@ def sft_work(config: SftConfig, shape: Shape, lengths: Lengths, launch: LaunchCo
     length = min(lengths.longest, config.max_length)
     if config.packing:
         tokens = share * lengths.mean
-        if config.micro_tokens is not None:
-            tokens = min(tokens, config.micro_tokens)
+        if (limit := config.pass_tokens()) is not None:
+            tokens = min(tokens, limit)
         rows = max(1, round(tokens / max(1, length)))
     else:
-        rows = config.micro_batch_size or share
+        rows = config.pass_samples(share)
     return Work(
         rows=rows,
         length=length,

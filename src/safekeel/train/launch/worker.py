@@ -23,6 +23,7 @@ from safekeel.corpus.sample import Sample
 from safekeel.errors import EngineError, SafeKeelError
 from safekeel.files import atomic_write_json
 from safekeel.records import read_jsonl
+from safekeel.train.disk import CONTINUE, no_space
 from safekeel.train.launch import device as devices
 from safekeel.train.launch import fsdp2, resume
 from safekeel.train.launch.loss import ModelWithLoss
@@ -94,7 +95,7 @@ class Run:
             resume.restore(self.module, self.optimizer, job.folder, job.resumed_step)
         self.steps = plan_steps(len(self.documents), config.batch_size, job.num_steps, config.seed)
         lengths = [len(document.input_ids) for document in self.documents]
-        self.groups, self.passes = micro_batches(self.steps, lengths, config.micro_tokens, self.world)
+        self.groups, self.passes = micro_batches(self.steps, lengths, config.pass_tokens(), self.world)
         pad = self.tokenizer.pad_token_id
         self.collate = RowCollator(self.documents, self.tokenizer.eos_token_id if pad is None else pad)
 
@@ -170,7 +171,8 @@ def train(job: Job, device: devices.Device, mine: torch.device) -> None:
             with job.metrics.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(row) + "\n")
         if step % job.save_every == 0 or step == job.num_steps:
-            resume.save(run.module, run.optimizer, run.tokenizer, job.model_dir, job.folder, step, job.config.lora)
+            with no_space(job.folder, CONTINUE):
+                resume.save(run.module, run.optimizer, run.tokenizer, job.model_dir, job.folder, step, job.config.lora)
 
 
 def main() -> None:

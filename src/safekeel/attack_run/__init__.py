@@ -1,0 +1,1 @@
+"""`safekeel attack`: a model under attack families and searches, from goals to a page."""

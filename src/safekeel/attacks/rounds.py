@@ -1,0 +1,186 @@
+"""Stage rounds/NN/50-attack: search for what breaks the current model, on training goals only.
+
+    training goals ──bandit over the seen families──► queries.jsonl ──judged harmful──► finds.jsonl, twins.jsonl
+
+A find is a disguise under which a goal was answered; a goal ends with it. Its twin is a harmless request in the very same disguise:
+training on finds alone would teach that the disguise is what to refuse. Goals, families and wordings are those of the
+training side; nothing that is measured with is ever attacked here.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import Field
+
+from safekeel.artifact import Stage, atomic_write_json
+from safekeel.attacks import ATTACKS
+from safekeel.attacks.base import WORDINGS, AttackFamily, Wording
+from safekeel.attacks.search import SEARCHES
+from safekeel.attacks.search.bandit import Arm, dress
+from safekeel.attacks.search.base import Context
+from safekeel.attacks.search.driver import CALLS, QUERIES, SearchResult, search
+from safekeel.attacks.search.metrics import summary
+from safekeel.attacks.search.settings import SearchConfig
+from safekeel.config import StageConfig
+from safekeel.engines.base import Engine, Sampling
+from safekeel.errors import DataError
+from safekeel.judges.base import Judge
+from safekeel.progress import Progress
+from safekeel.records import Attack, Prompt, write_jsonl
+
+STAGE, VERSION = "attack-round", "1"
+FINDS, TWINS, SEARCH = "finds.jsonl", "twins.jsonl", "search.json"
+_LABEL = re.compile(r"(?P<family>[^:()]+):(?P<wording>[^:()]+)(?:\((?P<inner>.*)\))?")
+
+
+class RoundsConfig(StageConfig):
+    """How often the model is attacked and trained again, and how hard it is attacked for the curve."""
+
+    num_rounds: int = Field(0, ge=0)
+    """0 = none."""
+    num_goals: int = Field(248, ge=1)
+    """Training goals attacked per round, others in each."""
+    budget: int = Field(20, ge=1)
+    """Target calls per training goal."""
+    num_test_goals: int = Field(62, ge=1)
+    test_budget: int = Field(20, ge=1)
+    """Target calls per test goal, over the families of one side (seen or unseen)."""
+    search_budget: int = Field(100, ge=1)
+    """Target calls per test goal over all families and wordings, disguises inside disguises included."""
+    temperature: float = Field(0.6, ge=0)
+    top_p: float = Field(0.95, gt=0, le=1)
+    """DeepSeek-R1's own sampling: an attack that is sent twice may succeed once."""
+    seed: int = 0
+
+    def search(self, budget: int, wordings: tuple[Wording, ...], seed: int, max_tokens: int) -> SearchConfig:
+        """Settings of one search."""
+        sampling = Sampling(max_tokens=max_tokens, temperature=self.temperature, top_p=self.top_p, seed=seed)
+        return SearchConfig(budget=budget, wordings=wordings, seed=seed, sampling=sampling)
+
+
+class Goal(NamedTuple):
+    """A risky request of the training side and a harmless one like it."""
+
+    risky: Prompt
+    twin: Prompt
+
+
+def run(
+    config: SearchConfig,
+    stage: Stage,
+    goals: Sequence[Goal],
+    families: Sequence[AttackFamily],
+    target: Engine,
+    judge: Judge,
+    progress: Progress,
+) -> SearchResult:
+    """Fill the stage folder; killed, it continues without asking twice.
+
+    Raises:
+        DataError: no goals.
+        EngineError: target or judge cannot be reached.
+    """
+    if not goals:
+        raise DataError("There are no training goals to attack; raise rounds.num_goals.")
+    stage.begin()
+    risky = [goal.risky for goal in goals]
+    result = search(
+        SEARCHES.get("bandit"), risky, target, judge, config, stage.dir, families=families, progress=progress
+    )
+    twin_of = {goal.risky.id: goal.twin for goal in goals}
+    by_id = {goal.id: goal for goal in risky}
+    finds, twins = [], []
+    for row in result.rows:
+        if row.jailbroken:
+            attack = Attack(name=_outer(row.label), params={"label": row.label}, parent_id=row.goal_id)
+            number = f"{row.number_of_queries:03d}"  # several of a goal, where they were asked at once
+            update = {"id": f"find/{row.goal_id}/{number}", "messages": row.messages, "attack": attack}
+            finds.append(by_id[row.goal_id].model_copy(update=update))
+            twins.append(dressed(twin_of[row.goal_id], row.label, number, config.seed))
+    write_jsonl(stage.dir / FINDS, finds)
+    write_jsonl(stage.dir / TWINS, twins)
+    atomic_write_json(stage.dir / SEARCH, summary(result.outcomes, result.rows))
+    outputs = [stage.dir / name for name in (FINDS, TWINS, SEARCH, QUERIES, CALLS)]
+    stage.finish(outputs, result.counts | {"finds": len(finds)})
+    return result
+
+
+def dressed(prompt: Prompt, label: str, number: str, seed: int) -> Prompt:
+    """A prompt in the disguise that the bandit calls `label`, such as `fiction:train(role_play:train)`.
+
+    Args:
+        number: tells apart the disguises of one prompt.
+
+    Raises:
+        DataError: no such label, or a family that does not speak the prompt's language.
+    """
+    context = Context(prompt, 1, random.Random(f"{seed}/{prompt.id}/{label}"))
+    try:
+        messages = dress(arm_of(label), context)
+    except ValueError as error:
+        raise DataError(f"{prompt.id} cannot be put into the disguise {label!r}: {error}") from error
+    attack = Attack(name=_outer(label), params={"label": label}, parent_id=prompt.id)
+    return prompt.model_copy(update={"id": f"find/{prompt.id}/{number}", "messages": messages, "attack": attack})
+
+
+def arm_of(label: str) -> Arm:
+    """The bandit's arm of that label.
+
+    Raises:
+        DataError: no such label.
+        UsageError: no such family.
+    """
+    found = _LABEL.fullmatch(label)
+    wording = next((name for name in WORDINGS if found and name == found["wording"]), None)
+    if found is None or wording is None:
+        raise DataError(f"got the label {label!r}, expected FAMILY:WORDING or FAMILY:WORDING(FAMILY:WORDING).")
+    return Arm(ATTACKS.get(found["family"]), wording, arm_of(found["inner"]) if found["inner"] else None)
+
+
+def _outer(label: str) -> str:
+    return label.partition(":")[0]
+
+
+def held_out(
+    config: RoundsConfig,
+    stage: Stage,
+    goals: Sequence[Prompt],
+    sides: dict[str, Sequence[AttackFamily]],
+    target: Engine,
+    judge: Judge,
+    max_tokens: int,
+    progress: Progress,
+) -> dict[str, dict]:
+    """Searches on test goals, for the curve only: each side (seen, unseen families) in its test wording at
+    `test_budget`, and all families in all wordings at `search_budget`. Fills the stage folder with a sub-folder per
+    search and `search.json`.
+
+    Returns:
+        `attacks.search.metrics.summary` by name: `seen`, `unseen`, `search`.
+    """
+    stage.begin()
+    every = tuple(family for families in sides.values() for family in families)
+    runs: dict[str, tuple[Sequence[AttackFamily], int, tuple[Wording, ...]]] = {
+        name: (families, config.test_budget, ("test",)) for name, families in sides.items() if families
+    }
+    runs["search"] = (every, config.search_budget, WORDINGS)
+    found: dict[str, dict] = {}
+    outputs: list[Path] = [stage.dir / SEARCH]
+    counts: dict[str, int] = {}
+    for name, (families, budget, wordings) in runs.items():
+        folder = stage.dir / name
+        folder.mkdir(exist_ok=True)
+        asked = config.search(budget, wordings, config.seed, max_tokens)
+        bandit = SEARCHES.get("bandit")
+        result = search(bandit, goals, target, judge, asked, folder, families=families, progress=progress)
+        found[name] = summary(result.outcomes, result.rows) | {"slots_busy": result.counts["slots_busy"]}
+        counts[f"{name}_calls"] = result.counts["target_calls"]
+        outputs += [folder / QUERIES, folder / CALLS]
+    atomic_write_json(stage.dir / SEARCH, found)
+    stage.finish(outputs, {"goals": len(goals), **counts})
+    return found
