@@ -33,9 +33,14 @@ MIXTURES = {
 """Ratios over samples, those of the nano loop. `+ replay` has gold answers without a thought, as public sets have them;
 the two after it what the base itself writes."""
 SFT = {"learning_rate": 3e-4, "num_epochs": 2, "num_checkpoints": 1, "packing": True}
+LORA_RATES = {1: 1e-2, 8: 5e-3, 32: 5e-3}
+"""Of adapters on all matrices: the best of four by held-out loss (`regimes.WIDE_NANO`)."""
 RL = {"num_steps": 40, "num_checkpoints": 1}
 CONSTRAINED: dict[str, Any] = {}
 FIXED = {"dual_rate": 0.0}
+EARLY, EARLY_TOKENS = "SFT + counter-pairs, 20% of the tokens", 20_000
+"""Where RL still has something to do: a fully trained nano policy is nearly deterministic, and a prompt that all of its
+samples get wrong, or right, has no gradient."""
 CONTROL = {"beta": 1e-6, "safety_margin": 0.0}
 """Preference training without the preference: supervised on the chosen texts of the same pairs, in the same steps."""
 
@@ -53,14 +58,15 @@ class Bench:
     progress: Progress
     written: list[Sample] = field(default_factory=list)
 
-    def corpus(self, name: str) -> Path:
+    def corpus(self, name: str, tokens: int | None = None) -> Path:
         """Folder with `sft.jsonl` of a mixture, cut to the token budget, and the RL prompts of this seed."""
-        folder = self.out / "corpora" / f"{self.seed}-{name.replace('+ ', '')}"
+        size = f"-{tokens}" if tokens else ""
+        folder = self.out / "corpora" / f"{self.seed}-{name.replace('+ ', '')}{size}"
         if not (folder / "rl.jsonl").exists():
             self._write()
             taken = [_gold(sample) if name == "+ replay" else sample for sample in self.written]
             ratios = {"risky": 0.0, "counter": 0.0, "replay": 0.0, "general": 0.0} | MIXTURES[name]
-            config = MixtureConfig(**ratios, max_tokens=self.tokens, seed=self.seed)  # type: ignore[arg-type]
+            config = MixtureConfig(**ratios, max_tokens=tokens or self.tokens, seed=self.seed)  # type: ignore[arg-type]
             folder.mkdir(parents=True, exist_ok=True)
             write_jsonl(folder / "sft.jsonl", mix(taken, config, token_counter(self.base)).kept)
             write_jsonl(folder / "rl.jsonl", self._rl_prompts())
@@ -109,10 +115,10 @@ Trained = tuple[Path, int]
 """A model folder, and the tokens it was trained on in one pass over its data."""
 
 
-def by_sft(bench: Bench, name: str, corpus: str, lora: dict[str, Any] | None = None, **settings: Any) -> Trained:
+def by_sft(bench: Bench, name: str, corpus: str, tokens: int | None = None, **settings: Any) -> Trained:
     """The last checkpoint of SFT from the base."""
-    config = sft.SftConfig.model_validate(SFT | ({"lora": lora} if lora else {}) | settings | {"seed": bench.seed})
-    folder = bench.corpus(corpus)
+    config = sft.SftConfig.model_validate(SFT | settings | {"seed": bench.seed})
+    folder = bench.corpus(corpus, tokens)
     stage = bench.stage(name, config, [folder / "sft.jsonl"])
     if not stage.is_current():
         sft.run(config, stage, bench.base, folder, bench.progress)
@@ -166,11 +172,13 @@ def arms(names: dict[str, Trained]) -> dict[str, Arm]:
         name = f"LoRA rank {rank}"
         settings = {"lora": {"rank": rank, "target": "all"}, "learning_rate": rate}
         found[name] = lambda bench, name=name, s=settings: by_sft(bench, name, "+ counter-pairs", **s)  # type: ignore[misc]
-    for start in (full, "SFT + on-policy"):
-        short = start.replace("SFT + ", "")
+    found[EARLY] = lambda bench: by_sft(bench, EARLY, "+ counter-pairs", EARLY_TOKENS)
+    for start, short in ((full, "counter-pairs"), (EARLY, "20%")):
         for label, settings in (("fixed weights", FIXED), ("constrained", CONSTRAINED)):
             name = f"GRPO {label}, from {short}"
             found[name] = lambda b, name=name, start=start, s=settings: by_rl(b, name, names[start][0], **s)  # type: ignore[misc]
+    for start in (full, "SFT + on-policy"):
+        short = start.replace("SFT + ", "")
         for label, settings in (("DPO", {}), ("chosen texts only", CONTROL)):
             name = f"{label}, from {short}"
             found[name] = lambda b, name=name, start=start, s=settings: by_preference(b, name, names[start][0], **s)  # type: ignore[misc]
@@ -179,7 +187,3 @@ def arms(names: dict[str, Trained]) -> dict[str, Arm]:
             name = f"α {alpha} of {start}"
             found[name] = lambda b, name=name, start=start, a=alpha: by_interpolation(b, name, names[start][0], a)  # type: ignore[misc]
     return found
-
-
-LORA_RATES = {1: 1e-2, 8: 5e-3, 32: 5e-3}
-"""Chosen on validation, seed 9 (docs/log.md)."""

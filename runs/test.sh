@@ -16,7 +16,7 @@ if [ "${1:-}" = --all ]; then
     shift
 fi
 
-set_up train,capability,corpus,dev
+set_up train,capability,corpus,attacks,dev
 cd "$ROOT"
 status=0
 step() { # NAME COMMAND…

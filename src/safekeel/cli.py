@@ -101,6 +101,8 @@ def gate(
         for rule in result["rules"]:
             value = "missing" if rule["value"] is None else f"{rule['value']:.4f}"
             typer.echo(f"  {rule['verdict']:<13}{rule['name']:<34}{value:>9}  threshold {rule['threshold']}")
+        for warning in result["warnings"]:
+            typer.echo(f"  WARNING: {warning}")
     raise typer.Exit({"GO": 0, "NO-GO": 1}.get(result["verdict"], 5))
 
 

@@ -236,6 +236,8 @@ class Pipeline:
     def _report(self) -> None:
         config = self.recipe.report
         inputs = ["05-eval-before", "60-eval-after", "30-select/candidates.json", "40-rl"]
+        if self.recipe.rounds.num_rounds:
+            inputs.append("rounds/curve.json")
         if stage := self.stage(
             "90-report", report_stage.STAGE, report_stage.VERSION, config.model_dump(mode="json"), inputs, 0
         ):

@@ -1,6 +1,6 @@
 """Rounds of attack and repair, between selection and RL: the red team's finds become training prompts.
 
-    rounds/NN/50-attack    bandit on training goals against the current model -> finds, and harmless twins dressed alike
+    rounds/NN/50-attack    bandit on training goals against the current model -> finds, and twins dressed alike
     rounds/NN/10-corpus    the corpus so far, and safe reasoning for the finds, written by the base
     rounds/NN/20-sft 30-select    trained anew from the base on that corpus
     rounds/NN/55-search    held-out goals and families, for the curve alone: nothing of it is ever trained on

@@ -21,10 +21,11 @@ from safekeel.train.checkpoints import (
     complete_checkpoints,
     discard_incomplete,
     kept_rows,
+    rising_loss,
     write_rows,
 )
+from safekeel.train.disk import is_disk_full, no_space, require_room
 from safekeel.train.epoch_sampler import EpochSampler, EpochStart
-from safekeel.train.saving import is_disk_full, require_room
 
 
 def rows(*steps: int) -> list[dict]:
@@ -56,6 +57,16 @@ def test_rows_that_a_kill_cut_off_are_left_out(tmp_path: Path) -> None:
     assert kept_rows(path, 5) == rows(1, 2) and kept_rows(path, 1) == rows(1)
 
 
+def test_a_loss_that_rises_is_told_and_noise_is_not() -> None:
+    def told(*losses: float) -> list[str]:
+        return rising_loss([{"step": step, "loss": loss} for step, loss in enumerate(losses, 1)], "sft")
+
+    (note,) = told(0.76, 11.2, 10.3, 10.1)
+    assert "from 0.76 to 10.1" in note and "sft.learning_rate" in note
+    assert told(*[1.0] * 10, *[2.0] * 10) and not told(*[1.0] * 19, 2.0)  # means of two rows
+    assert told(2.0, 1.0) == told(1.0, 1.4) == told(1.0) == told() == []
+
+
 def test_half_written_checkpoints_are_discarded(tmp_path: Path) -> None:
     for step in (2, 10):
         (tmp_path / f"checkpoint-{step}").mkdir()
@@ -76,10 +87,18 @@ def test_a_run_without_room_for_its_checkpoints_is_refused(tmp_path: Path) -> No
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="writes to /dev/full")
 def test_a_full_disk_is_known_by_its_number_and_by_its_words() -> None:
-    with pytest.raises(OSError) as caught, open("/dev/full", "w") as stream:
-        stream.write("x")
-        stream.flush()
+    with pytest.raises(OSError) as caught:
+        Path("/dev/full").write_text("x")
     assert caught.value.errno == errno.ENOSPC and is_disk_full(caught.value)
+    with (
+        pytest.raises(DataError, match=r"out cannot be written: No space left on device\. Go on\."),
+        no_space(Path("out"), "Go on."),
+    ):
+        Path("/dev/full").write_text("x")
+    with pytest.raises(DataError, match=r"^said: No space left on device$"), no_space(Path("out")):
+        raise DataError("said: No space left on device")
+    with pytest.raises(ValueError), no_space(Path("out")):
+        raise ValueError("another")
     assert is_disk_full(RuntimeError(f"safetensors: I/O error: {caught.value}"))
     assert not is_disk_full(OSError(errno.EACCES, "Permission denied")) and not is_disk_full(ValueError("disk"))
 

@@ -22,10 +22,11 @@ from safekeel.train.checkpoints import MARKER  # noqa: E402
 from safekeel.train.launch import deepspeed, fsdp2, resume, sharded_lora, torchrun  # noqa: E402
 from safekeel.train.launch.loss import ModelWithLoss  # noqa: E402
 from safekeel.train.launch.offload import save_activations  # noqa: E402
-from safekeel.train.launch.sharded import LaunchConfig, require_supported  # noqa: E402
+from safekeel.train.launch.sharded import LaunchConfig, require_supported, room_needed  # noqa: E402
 from safekeel.train.launch.worker import learning_rate_share  # noqa: E402
 from safekeel.train.lora import LoraSettings, merged_state, peft_config  # noqa: E402
 from safekeel.train.sft import SftConfig  # noqa: E402
+from safekeel.train_command import TrainRequest  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +212,20 @@ def test_the_zero3_file_gathers_weights_when_it_saves(tmp_path: Path) -> None:
     stage = config["zero_optimization"]
     assert stage["stage"] == 3 and stage["stage3_gather_16bit_weights_on_model_save"]
     assert stage["offload_optimizer"]["device"] == "cpu" and "offload_param" not in stage
+
+
+def test_room_for_checkpoints_and_the_state_to_continue_from() -> None:
+    """By the nano model's own count of weights, stored in float32."""
+    weights = sum(tensor.numel() for tensor in load_file(shipped_checkpoint() / "model.safetensors").values())
+    full = room_needed(SftConfig(), shipped_checkpoint(), 3)
+    assert full == pytest.approx((3 * 4 + 2 * 12) * weights, rel=0.01)  # and the file's header
+    lora = room_needed(SftConfig(lora=LoraSettings()), shipped_checkpoint(), 3)
+    assert lora == pytest.approx((3 * 4 + 2 * 4) * weights, rel=0.01)
+
+
+def test_processes_can_be_asked_for_without_a_recipe_of_a_real_model() -> None:
+    request = TrainRequest("sft", Path("model"), Path("corpus"), None, ("launch.processes=2",))
+    config, launch = request.settings()
+    assert isinstance(config, SftConfig) and launch == LaunchConfig(processes=2) and launch.world == 2
+    with pytest.raises(ConfigError, match="processes"):
+        TrainRequest("sft", Path("model"), Path("corpus"), None, ("launch.proceses=2",)).settings()

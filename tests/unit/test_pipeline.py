@@ -55,7 +55,7 @@ def rl_of(start: Path) -> Callable[..., dict[str, Any]]:
         wanted = {name: value for name, value in (SMALL | {"num_steps": 2} | settings).items() if value is not None}
         loop = Pipeline(Recipe.resolve({**load_recipe("nano", []), "rl": wanted}), out, "test", lambda line: None)
         loop.progress = quiet_progress  # type: ignore[assignment]
-        loop._rl()
+        loop._rl("30-select/model", "10-corpus")
         return read_manifest(out / "40-rl")
 
     return run

@@ -29,11 +29,13 @@ from safekeel.records import write_jsonl
 from safekeel.train import sft
 from safekeel.train.checkpoints import complete_checkpoints
 from safekeel.train.epoch_sampler import EpochSampler
+from safekeel.train.lora import LoraSettings
 from safekeel.train.narrow import narrow, stored_dtype
-from safekeel.train.regimes import REGIMES
+from safekeel.train.regimes import REGIMES, unusual_rate
 from safekeel.train.sft_arguments import arguments, uses_bf16
 from safekeel.train.sft_batches import share_of
 from safekeel.train.sft_data import as_dataset, prepare
+from safekeel.train_command import TrainRequest
 
 SAMPLES = [
     sample.model_copy(update={"role": "replay"}) if number % 3 == 0 else sample
@@ -182,12 +184,32 @@ def test_defaults_come_from_the_regime_and_a_recipe_overrides_them() -> None:
     assert all(
         getattr(REGIMES["nano", "full"], key) == default[key] for key in ("learning_rate", "num_epochs", "batch_size")
     )
+    rates = ((1, "all", 1e-2), (7, "all", 1e-2), (8, "all", 5e-3), (32, "mlp", 5e-3), (32, "up_proj", 1e-2))
+    for rank, target, rate in rates:
+        section = {"rank": rank, "target": target}
+        assert build(sft.SftConfig, {"lora": section}, "sft").learning_rate == rate
+        assert sft.SftConfig(lora=LoraSettings(**section)).learning_rate == rate
     mine = build(sft.SftConfig, {"regime": "real", "lora": {"rank": 8}, "learning_rate": 1e-4}, "sft")
     assert (mine.learning_rate, mine.num_epochs, mine.lora.rank) == (1e-4, 10.0, 8)  # type: ignore[union-attr]
     with pytest.raises(ConfigError, match="regime"):
         build(sft.SftConfig, {"regime": "big"}, "sft")
     with pytest.raises(ConfigError, match="rank"):
         build(sft.SftConfig, {"lora": {"rank": 64}}, "sft")
+
+
+def test_lora_asked_for_on_the_command_line_has_a_rate_of_its_own() -> None:
+    """The recipe of the loop names none, and a rate for all weights is not LoRA's."""
+
+    def notes(*overrides: str, recipe: str | None = None) -> list[str]:
+        config = TrainRequest("sft", Path("model"), Path("corpus"), recipe, overrides).settings()[0]
+        assert isinstance(config, sft.SftConfig)
+        return unusual_rate(config)
+
+    assert notes() == notes("sft.lora.rank=1") == notes(recipe="deepseek-r1-distill-llama-70b") == []
+    (note,) = notes("sft.lora.rank=1", "sft.learning_rate=3e-4")
+    assert "0.0003" in note and "has 0.01" in note
+    assert "has 5e-05" in notes("sft.lora.rank=8", recipe="deepseek-r1-distill-qwen-7b")[0]
+    assert "1e+06" in notes("sft.learning_rate=1e6")[0]
 
 
 def test_a_batch_is_shared_by_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:

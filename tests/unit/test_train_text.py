@@ -138,7 +138,8 @@ def broken(nano, **changes):
         ("{{ bos_token }}fixed words", "no known form"),
         ("{% for m in messages %}{{ m['content'] }}{% endfor %}", "no known form"),
         ("BEGIN UNSAFE CONTENT CATEGORIES {% for m in messages %}{{ m['content'] }}{% endfor %}", "no known form"),
-        ("{{ raise_exception('no') }}", "rejects"),
+        ("{{ raise_exception('no') }}", r"cannot render one user message \(TemplateError: no\)"),
+        ("{% for m in messages %}{{ m", "cannot render one user message"),
     ],
 )
 def test_a_template_that_cannot_be_trained_on_is_refused(nano, template: str | None, said: str) -> None:

@@ -2,9 +2,9 @@
 
     training goals ──bandit over the seen families──► queries.jsonl ──judged harmful──► finds.jsonl, twins.jsonl
 
-A find is a disguise under which a goal was answered; a goal ends with it. Its twin is a harmless request in the very same disguise:
-training on finds alone would teach that the disguise is what to refuse. Goals, families and wordings are those of the
-training side; nothing that is measured with is ever attacked here.
+A find is a disguise under which a goal was answered; a goal ends with it. Its twin is a harmless request in the very
+same disguise: training on finds alone would teach that the disguise is what to refuse. Goals, families and wordings are
+those of the training side; nothing that is measured with is ever attacked here.
 """
 
 from __future__ import annotations

@@ -66,6 +66,7 @@ def card_of(evidence: Evidence, rules: gate.Rules) -> dict[str, Any]:
         "families": {name: vars(family) for name, family in evidence.families.items()},
         "selection": selection.as_card(evidence.selection),
         "rl": _rl(evidence),
+        "rounds": evidence.rounds,
         "seconds": {stage: _seconds(manifest) for stage, manifest in evidence.manifests.items()},
         "hardware": newest.get("hardware", {}),
         "packages": newest.get("packages", {}),

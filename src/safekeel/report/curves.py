@@ -52,6 +52,7 @@ class Panel:
     curves: Sequence[Curve]
     unit: Unit = "%"
     missing: Sequence[str] = ()
+    axis_of_x: str = "step"
 
 
 def draw(panels: Sequence[Panel], description: str, width: float = WIDE) -> str:
@@ -148,7 +149,7 @@ def _panel(panel: Panel, left: float, top: float, width: float, legend: float) -
     for tick in svg.ticks(first, last, 4):
         x = at(tick, low)[0]
         parts.append(svg.line(x, y1, x, y1 + 4, "axis") + svg.text(x, y1 + 17, f"{tick:g}", "m s", "middle"))
-    parts.append(svg.text(x1, y1 + 33, "step", "m s", "end"))
+    parts.append(svg.text(x1, y1 + 33, panel.axis_of_x, "m s", "end"))
     parts += [_curve(curve, PALETTE[i % len(PALETTE)], first, last, at) for i, curve in enumerate(panel.curves)]
     return "".join(parts)
 

@@ -2,6 +2,7 @@
 
     05-eval-before, 60-eval-after   prompts, completions, verdicts, scores       (and families.json, of the base)
     20-sft, 40-rl                   metrics.jsonl        30-select   candidates.json        ablation.json
+    rounds/curve.json               where the run attacked and repaired its model
 
 An evaluation or stage without a manifest has not finished and counts as not there; a file that is there and malformed
 is an error that names it.
@@ -26,6 +27,7 @@ from safekeel.report.selected import Selection
 
 BEFORE, AFTER, REPORT = "05-eval-before", "60-eval-after", "90-report"
 SELECT, RL = "30-select", "40-rl"
+ROUNDS = "rounds/curve.json"
 SEEN, UNSEEN = "jailbreak-seen", "jailbreak-unseen"
 FAMILY_PREFIX = "jailbreak-"
 ItemKey = tuple[str, int]
@@ -77,6 +79,8 @@ class Evidence:
     rl_metrics: list[dict[str, float]]
     rl_config: dict[str, Any]
     ablation: dict[str, dict[str, float | None]]
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    """Rows of `rounds/curve.json`, where the run attacked and repaired its model."""
     manifests: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def pools(self) -> dict[str, list[str]]:
@@ -122,10 +126,12 @@ def read_evidence(run_dir: Path) -> Evidence:
         ablation=_typed(
             run_dir / "ablation.json", _json(run_dir / "ablation.json", {"rows": {}}).get("rows"), _ABLATION
         ),
+        rounds=_typed(run_dir / ROUNDS, _json(run_dir / ROUNDS, []), _ROUNDS),
         manifests=manifests,
     )
 
 
+_ROUNDS = TypeAdapter(list[dict[str, Any]])
 _FAMILIES = TypeAdapter(dict[str, Family])
 _SELECTION = TypeAdapter(Selection)
 _ABLATION = TypeAdapter(dict[str, dict[str, float | None]])

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from safekeel.report import charts, curves, figures, selection, selection_plot, svg, training, view
+from safekeel.report import charts, curves, figures, rounds, selection, selection_plot, svg, training, view
 from safekeel.report.card import CAPABILITY
 from safekeel.report.cautions import cautions, reward_judge
 from safekeel.report.evidence import FAMILY_PREFIX, SEEN, UNSEEN, Evidence
@@ -59,6 +59,7 @@ def page_of(evidence: Evidence, card: dict[str, Any], rules: Rules) -> dict[str,
         "rl_reward": training.reward_told(evidence, reward_judge(evidence)),
         "rl_steps": evidence.rl_config.get("num_steps"),
         "ablation": evidence.ablation,
+        "rounds": rounds.table(evidence.rounds),
         "examples": view.examples(evidence),
         "limits": limits(evidence, card),
         "started": min((m["started"] for m in evidence.manifests.values() if m.get("started")), default=None),
@@ -166,6 +167,8 @@ def draw(evidence: Evidence, rules: Rules) -> dict[str, dict[str, str]]:
             found.setdefault("categories", {})[size] = charts.categories(areas, width)
         if selection_plot.is_worth_drawing(evidence.selection):
             found.setdefault("candidates", {})[size] = selection_plot.draw(evidence.selection, width)
+        if attacked := rounds.panels(evidence.rounds):
+            found.setdefault("rounds", {})[size] = curves.draw(attacked, rounds.described(evidence.rounds), width)
         for name, group in panels.items():
             told = training.described(RL_FIGURES[name], training.table({name: group}))
             found.setdefault(name, {})[size] = curves.draw(group, told, width)

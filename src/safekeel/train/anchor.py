@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from safekeel.errors import ConfigError
+from safekeel.train.loading import load_model
 from safekeel.train.token_loss import head_of, kl_to_base
 
 _SCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier", "lm_head_multiplier")
@@ -88,10 +89,7 @@ def open_anchor(model_dir: Path, model: Any, has_adapter: bool, device: torch.de
         )
     if has_adapter:
         return Anchor(None)
-    from transformers import AutoModelForCausalLM
-
-    copy = AutoModelForCausalLM.from_pretrained(model_dir, dtype=dtype, use_safetensors=True)
-    return Anchor(copy.eval().requires_grad_(False).to(device))
+    return Anchor(load_model(model_dir, dtype).eval().requires_grad_(False).to(device))
 
 
 def _plain(model: Any) -> Any:

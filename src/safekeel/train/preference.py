@@ -67,7 +67,6 @@ def run(
     from safekeel.train.checkpoints import (
         complete_checkpoints,
         discard_incomplete,
-        drop_training_state,
         kept_rows,
         rising_loss,
         step_of,
@@ -96,15 +95,22 @@ def run(
         replay = _replay_texts(config, tokenizer, corpus)
         _train(config, stage, model_dir, tokenizer, tokenised, replay, steps, progress)
     rising = rising_loss(kept_rows(stage.dir / METRICS, steps), STAGE)
-    for note in rising:
-        say(f"WARNING: {note}")
-    last = complete_checkpoints(folder)[-1]
-    shutil.copytree(last, stage.dir / "model", dirs_exist_ok=True)
-    for path in [stage.dir / "model", *complete_checkpoints(folder)]:
+    if rising:
+        say(f"WARNING: {rising[0]}")
+    _finish(stage, counts | {"steps": steps}, warnings + rising)
+
+
+def _finish(stage: Stage, counts: dict[str, Any], warnings: list[str]) -> None:
+    """The last checkpoint is the result; nothing that only a continued run needs is kept."""
+    from safekeel.train.checkpoints import complete_checkpoints, drop_training_state
+
+    checkpoints = complete_checkpoints(stage.dir / "checkpoints")
+    shutil.copytree(checkpoints[-1], stage.dir / "model", dirs_exist_ok=True)
+    for path in [stage.dir / "model", *checkpoints]:
         drop_training_state(path)
     (stage.dir / REFERENCE).unlink(missing_ok=True)
     outputs = [stage.dir / name for name in (PAIRS, REJECTED, METRICS, "model")]
-    stage.finish([*outputs, *complete_checkpoints(folder)], counts | {"steps": steps}, warnings + rising)
+    stage.finish([*outputs, *checkpoints], counts, warnings)
 
 
 def gather(

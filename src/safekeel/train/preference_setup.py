@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, TrainerCallback
+from transformers import TrainerCallback
 from trl import DPOConfig
 
 from safekeel.errors import ConfigError, EngineError
+from safekeel.train.loading import load_model
 from safekeel.train.preference_trainer import REFERENCE_COLUMNS, MarginCollator, SafeDpoTrainer
 from safekeel.train.sft_arguments import default_attention
 from safekeel.train.sft_batches import world_size
@@ -85,16 +86,14 @@ def open_trainer(
 
     Raises:
         ConfigError: the batch cannot be shared out as asked.
-        EngineError: the model lacks what LoRA adapts, or gives no finite log-probability.
+        EngineError: the model cannot be loaded, lacks what LoRA adapts, or gives no finite log-probability.
     """
     from safekeel.train.lora import peft_config
 
     bf16, attention = uses_bf16(config), config.attention or default_attention()
     dtype = "bfloat16" if bf16 and config.lora is not None else "float32"  # a full run keeps its master weights
     arguments = _arguments(config, steps, folder, bf16)
-    model = AutoModelForCausalLM.from_pretrained(
-        model_dir, dtype=dtype, use_safetensors=True, attn_implementation=attention
-    )
+    model = load_model(model_dir, dtype, attention)
     with _without_bars():
         trainer = SafeDpoTrainer(
             model=model,

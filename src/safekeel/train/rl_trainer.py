@@ -19,13 +19,13 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import AutoModelForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
 from safekeel.chat import prompt_ids, thinking_prompt
 from safekeel.errors import DataError, EngineError, UsageError
 from safekeel.records import Prompt
+from safekeel.train.loading import load_model
 from safekeel.train.rewards import NAMES
 from safekeel.train.rl_config import RlConfig
 from safekeel.train.rl_monitor import no_numbers
@@ -143,7 +143,7 @@ def check_lengths(tokenizer: Any, prompts: list[Prompt], model_dir: Path, max_to
 
 def _load(folder: Path) -> Any:
     # Weights stay fp32 whatever the precision of the pass: at 1e-6, 2% of bf16 weights moved in 50 AdamW steps.
-    return AutoModelForCausalLM.from_pretrained(folder, dtype="float32", use_safetensors=True)
+    return load_model(folder, "float32")
 
 
 def trl_config(config: RlConfig, folder: Path) -> GRPOConfig:

@@ -12,7 +12,7 @@ Options, each in its own file: `lora.py`, `packing.py`, `anchor.py` (KL to the b
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -24,6 +24,9 @@ from safekeel.progress import Progress
 from safekeel.records import read_jsonl
 from safekeel.train.lora import LoraSettings
 from safekeel.train.regimes import RegimeName, Scheduler, unusual_rate, with_regime
+
+if TYPE_CHECKING:
+    from safekeel.train.sft_data import Prepared
 
 STAGE, VERSION = "sft", "3"
 
@@ -66,7 +69,8 @@ class SftConfig(StageConfig):
     activation_offload: bool = False
     """Keep checkpointed activations in host memory."""
     attention: str | None = None
-    """`attn_implementation` of transformers; None = flash_attention_2 if installed and on an accelerator, else sdpa."""
+    """`attn_implementation` of transformers; None = flash_attention_2 if installed and on an accelerator, else what
+    transformers takes (sdpa where the architecture has it)."""
     seed: int = 0
 
     @model_validator(mode="before")
@@ -125,13 +129,8 @@ def run(config: SftConfig, stage: Stage, model_dir: Path, corpus: Path, progress
     tokenizer = load_tokenizer(model_dir)
     notes = check_trainable(tokenizer) + unusual_rate(config)
     samples = read_jsonl(corpus / "sft.jsonl", Sample)
-    is_anchored = config.anchor_weight > 0
-    prepared = prepare(tokenizer, samples, config.max_length, config.key_sentence_weight, is_anchored)
-    notes += set_apart(prepared, stage.dir, drop=config.too_long == "drop")
-    if is_anchored and not any(document.anchored for document in prepared.documents):
-        notes.append("anchor_weight has no effect: the corpus has no sample of role replay or general")
-    if config.key_sentence_weight != 1 and not prepared.num_key_sentences:
-        notes.append("key_sentence_weight has no effect: no risky sample has a sentence that states the risk")
+    prepared = prepare(tokenizer, samples, config.max_length, config.key_sentence_weight, config.anchor_weight > 0)
+    notes += set_apart(prepared, stage.dir, drop=config.too_long == "drop") + _without_effect(config, prepared)
     total_steps = num_steps(config, len(prepared.documents))
     if resumed_step < total_steps:  # else a kill came after the last step
         trainer = open_trainer(config, model_dir, tokenizer, prepared.documents, total_steps, folder)
@@ -143,17 +142,19 @@ def run(config: SftConfig, stage: Stage, model_dir: Path, corpus: Path, progress
     for path in complete_checkpoints(folder):
         drop_training_state(path)
         narrow(path, stored_dtype(model_dir))
-    counts = {
-        "in": len(samples),
-        "samples": len(prepared.documents),
-        "dropped": {"too_long": len(prepared.too_long)},
-        "steps": total_steps,
-        "tokens": prepared.num_tokens,
-        "labelled_tokens": prepared.num_labelled,
-        "key_sentences": prepared.num_key_sentences,
-    }
-    stage.finish([*complete_checkpoints(folder), metrics, stage.dir / TOO_LONG], counts, notes)
+    outputs = [*complete_checkpoints(folder), metrics, stage.dir / TOO_LONG]
+    stage.finish(outputs, prepared.counts(total_steps), notes)
     return notes
+
+
+def _without_effect(config: SftConfig, prepared: Prepared) -> list[str]:
+    """Options for which the corpus has nothing."""
+    found = []
+    if config.anchor_weight > 0 and not any(document.anchored for document in prepared.documents):
+        found.append("anchor_weight has no effect: the corpus has no sample of role replay or general")
+    if config.key_sentence_weight != 1 and not prepared.num_key_sentences:
+        found.append("key_sentence_weight has no effect: no risky sample has a sentence that states the risk")
+    return found
 
 
 def num_steps(config: SftConfig, num_samples: int) -> int:
@@ -171,12 +172,12 @@ def open_trainer(
 
     Raises:
         ConfigError: the batch cannot be shared out as asked.
-        EngineError: the model lacks what LoRA adapts, or cannot keep packed documents apart.
+        EngineError: the model cannot be loaded, lacks what LoRA adapts, or cannot keep packed documents apart.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     from safekeel.train.anchor import open_anchor
+    from safekeel.train.loading import load_model
     from safekeel.train.lora import peft_config
     from safekeel.train.packing import check_isolation
     from safekeel.train.sft_arguments import arguments, default_attention, uses_bf16
@@ -185,11 +186,9 @@ def open_trainer(
 
     bf16, attention = uses_bf16(config), config.attention or default_attention()
     dtype = "bfloat16" if bf16 and config.lora is not None else "float32"  # a full run keeps its master weights
-    model = AutoModelForCausalLM.from_pretrained(
-        model_dir, dtype=dtype, use_safetensors=True, attn_implementation=attention
-    )
+    model = load_model(model_dir, dtype, attention)
     adapters = peft_config(config.lora, model) if config.lora is not None else None
-    given = batches(config, documents, tokenizer, model, total_steps, one_row=attention not in ("sdpa", "eager"))
+    given = batches(config, documents, tokenizer, model, total_steps, one_row=attention not in (None, "sdpa", "eager"))
     trainer = SafeSftTrainer(
         model=model,
         args=arguments(config, total_steps, folder, bf16, **given.arguments),

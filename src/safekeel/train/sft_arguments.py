@@ -48,7 +48,7 @@ def uses_bf16(config: SftConfig) -> bool:
     return config.precision == "bf16" or (config.precision == "auto" and find_device().dtype == torch.bfloat16)
 
 
-def default_attention() -> str:
-    """FlashAttention where there is an accelerator and the package, else PyTorch's own attention."""
+def default_attention() -> str | None:
+    """FlashAttention where there is an accelerator and the package; None = what transformers takes."""
     has_flash = importlib.util.find_spec("flash_attn") is not None
-    return "flash_attention_2" if has_flash and torch.accelerator.is_available() else "sdpa"
+    return "flash_attention_2" if has_flash and torch.accelerator.is_available() else None

@@ -46,6 +46,18 @@ class Prepared(NamedTuple):
     def num_labelled(self) -> int:
         return sum(label != IGNORED for document in self.documents for label in document.labels)
 
+    def counts(self, steps: int) -> dict[str, Any]:
+        """For the manifest."""
+        return {
+            "in": len(self.documents) + len(self.too_long),
+            "samples": len(self.documents),
+            "dropped": {"too_long": len(self.too_long)},
+            "steps": steps,
+            "tokens": self.num_tokens,
+            "labelled_tokens": self.num_labelled,
+            "key_sentences": self.num_key_sentences,
+        }
+
 
 def prepare(
     tokenizer: Tokenizer, samples: Sequence[Sample], max_length: int, key_weight: float = 1.0, anchored: bool = False

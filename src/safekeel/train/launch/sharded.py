@@ -103,16 +103,7 @@ def run(
         torchrun.run(torchrun.command(stage.dir / JOB, launch.processes), errors, stage.dir / LOG, follow)
     resume.drop_state(folder)
     notes += rising_loss(kept_rows(job.metrics, job.num_steps), "sft")
-    counts = {
-        "in": len(samples),
-        "samples": len(prepared.documents),
-        "dropped": {"too_long": len(prepared.too_long)},
-        "steps": job.num_steps,
-        "processes": launch.processes,
-        "tokens": prepared.num_tokens,
-        "labelled_tokens": prepared.num_labelled,
-        "key_sentences": prepared.num_key_sentences,
-    }
+    counts = prepared.counts(job.num_steps) | {"processes": launch.processes}
     stage.finish([*complete_checkpoints(folder), job.metrics, stage.dir / TOO_LONG], counts, notes)
     return notes
 
