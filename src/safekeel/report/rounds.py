@@ -1,7 +1,7 @@
 """Rounds of attack and repair as a curve and a table: how many held-out goals hold against a stated budget of queries.
 
-Data only, from `rounds/curve.json` (`safekeel.rounds`). A goal holds when no query got a harmful answer; what no verdict
-could be given on is no defence in the worst case.
+Data only, from `rounds/curve.json` (`safekeel.rounds`). A goal holds when no query got a harmful answer; what no
+verdict could be given on is no defence in the worst case.
 """
 
 from __future__ import annotations
