@@ -3,8 +3,8 @@
     python benchmarks/readme_tables.py            (re)write both files between their markers
     python benchmarks/readme_tables.py --check    exit 1 if they are out of date (a test runs this)
 
-Reads docs/results/nano/card.json and ablation.json, copied there from a run by `--from RUN [--ablation FILE]`, the
-cards that ship with the judges, and docs/results/endpoint/endpoint.json.
+Reads docs/results/nano/card.json, copied there from a run by `--from RUN`, the cards that ship with the judges, and
+the other folders of docs/results.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import re
 import shutil
 import sys
 from pathlib import Path
+
+from methods_publish import short_table
 
 from safekeel.judges.base import Agreement, JudgeCard, read_card
 
@@ -45,32 +47,6 @@ def result_table(card: dict, lang: str) -> str:
             name = english if lang == "en" else chinese
             shares = f"{100 * row['before']:.1f}% | {100 * row['after']:.1f}%"
             lines.append(f"| {name} {arrow} | {shares} | {points} | {row['num_pairs']} |")
-    return "\n".join(lines)
-
-
-def ablation_table(rows: dict, lang: str) -> str:
-    """One line per variant of `benchmarks/ablation.py`."""
-    chinese = {
-        "base": "基础模型",
-        "SFT on safety data alone": "仅安全数据 SFT",
-        "+ replay and counter-pairs": "＋回放与反例对",
-        "+ selection": "＋检查点选择",
-        "+ balanced RL": "＋平衡 RL",
-    }
-    columns = {
-        "defence, plain": "防御率：直接",
-        "defence, seen attacks": "防御率：见过的攻击",
-        "defence, unseen attacks": "防御率：未见的攻击",
-        "aware and safe": "知行合一",
-        "harmless refused": "无害被拒",
-        "harmless answered": "无害得到回答",
-        "arithmetic and knowledge": "算术与知识",
-    }
-    titles = [title if lang == "en" else columns[title] for title in next(iter(rows.values()))]
-    lines = ["| | " + " | ".join(titles) + " |", "|---|" + "---|" * len(titles)]
-    for name, row in rows.items():
-        cells = ["n/a" if value is None else f"{100 * value:.1f}%" for value in row.values()]
-        lines.append(f"| {name if lang == 'en' else chinese[name]} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -118,20 +94,6 @@ def _measured(card: JudgeCard, dataset: str, lang: str, part: str, question: str
     )
 
 
-def endpoint_table(rows: list[dict], lang: str) -> str:
-    """Span against the ideal, CPU and memory of the clients, from `benchmarks/endpoint.py`."""
-    heads = {
-        "en": "| client | in flight, latency | requests | span / ideal | CPU per request | memory |",
-        "zh": "| 客户端 | 并发、延迟 | 请求数 | 用时 / 理想 | 每请求 CPU | 内存 |",
-    }
-    lines = [heads[lang], "|---|---|---|---|---|---|"]
-    for row in rows:
-        place = f"{row['concurrency']:,}, {row['latency']:g} s"
-        cost = f"{row['cpu_ms']:.2f} ms | {row['rss_mb']:.0f} MB"
-        lines.append(f"| {row['client']} | {place} | {row['requests']:,} | {row['ratio']:.2f} | {cost} |")
-    return "\n".join(lines)
-
-
 CORPORA = {"first loop": "第一版配比", "factory": "语料工厂"}
 GROUPS = {
     "plain": "直接请求被拒",
@@ -159,23 +121,6 @@ def corpus_table(rows: list[dict], lang: str) -> str:
     return "\n".join(lines)
 
 
-def corpus_speed_table(speed: dict, lang: str) -> str:
-    """Throughput per step, and datatrove on the same rows, from `benchmarks/corpus_speed.py`."""
-    head = "| | rows | seconds | rows/s |" if lang == "en" else "| | 行数 | 秒 | 行/秒 |"
-    whole = "all three, with reading and writing" if lang == "en" else "三步合计（含读写）"
-    lines = [head, "|---|---|---|---|"]
-    for report in speed["ours"]["reports"]:
-        rate = report["rows_in"] / report["seconds"]
-        lines.append(f"| {report['step']} | {report['rows_in']:,} | {report['seconds']:.0f} | {rate:,.0f} |")
-    wall, peak = speed["ours"]["wall"], speed["ours"]["peak_gib"]
-    lines.append(f"| {whole} ({peak:.1f} GiB) | {speed['rows']:,} | {wall:.0f} | {speed['rows'] / wall:,.0f} |")
-    for run in speed["datatrove"]:
-        bands, rows = run["bands"], speed["rows"]
-        name = f"datatrove MinHash, {bands[0]} x {bands[1]}"
-        lines.append(f"| {name} | {rows:,} | {run['total']:.0f} | {rows / run['total']:,.0f} |")
-    return "\n".join(lines)
-
-
 def filled(text: str, marker: str, content: str) -> str:
     pattern = re.compile(rf"(<!-- {marker}:begin -->\n).*?(<!-- {marker}:end -->)", re.DOTALL)
     if not pattern.search(text):
@@ -187,25 +132,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--from", type=Path, dest="run", help="run folder whose 90-report is copied first")
-    parser.add_argument("--ablation", type=Path, help="ablation.json to copy first")
     arguments = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     if arguments.run:
         for source in [arguments.run / "90-report/card.json", *sorted((arguments.run / "90-report").glob("*.svg"))]:
             shutil.copy(source, RESULTS / source.name)
-    if arguments.ablation:
-        shutil.copy(arguments.ablation, RESULTS / "ablation.json")
     card = json.loads((RESULTS / "card.json").read_text("utf-8"))
-    ablation = json.loads((RESULTS / "ablation.json").read_text("utf-8"))["rows"]
-    endpoint = json.loads((ROOT / "docs/results/endpoint/endpoint.json").read_text("utf-8"))["speed"]
     corpora = json.loads((ROOT / "docs/results/corpus/ablation.json").read_text("utf-8"))
-    speed = json.loads((ROOT / "docs/results/corpus/speed.json").read_text("utf-8"))
     stale = []
     for name, lang in (("README.md", "en"), ("README.zh.md", "zh")):
         text = (ROOT / name).read_text("utf-8")
-        new = filled(filled(text, "results", result_table(card, lang)), "ablation", ablation_table(ablation, lang))
-        new = filled(filled(new, "judges", judge_table(lang)), "endpoint", endpoint_table(endpoint, lang))
-        new = filled(filled(new, "corpus", corpus_table(corpora, lang)), "steps", corpus_speed_table(speed, lang))
+        new = filled(filled(text, "results", result_table(card, lang)), "methods", short_table(lang))
+        new = filled(filled(new, "judges", judge_table(lang)), "corpus", corpus_table(corpora, lang))
         if new != text:
             stale.append(name)
             if not arguments.check:
