@@ -1,6 +1,6 @@
 """Publish what `methods.py` measured: table, figure and rows under docs/results/methods, a short table for the README.
 
-    python benchmarks/methods_publish.py out/methods/methods-test.jsonl
+python benchmarks/methods_publish.py out/methods/methods-test.jsonl
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ CHINESE = {
 }
 HEADS = {
     "en": (
-        "", "plain", "unseen attacks", "harmless refused", "harmless answered", "capability, points", "verdicts", "CPU s",
+        "", "plain", "unseen attacks", "harmless refused", "harmless answered", "capability, points", "verdict",
+        "CPU s",
     ),
     "zh": ("", "直接请求", "未见的攻击", "无害被拒", "无害得到回答", "能力变化（点）", "判定", "CPU 秒"),
 }  # fmt: skip
