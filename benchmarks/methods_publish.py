@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from safekeel.report import svg
+from safekeel.report.curves import Curve, Panel, Unit, draw
 from safekeel.report.methods import Method, methods_figure, methods_of, methods_table, read_rows, spread
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs/results/methods"
-ROWS, TABLE, FIGURE = "methods.json", "methods.md", "methods.svg"
+ROWS, TABLE, FIGURE, ALPHA = "methods.json", "methods.md", "methods.svg", "alpha.svg"
 CHINESE = {
     "base": "基础模型",
     "SFT safety only": "SFT：仅安全数据",
@@ -42,25 +44,53 @@ HEADS = {
     "zh": ("", "直接请求", "未见的攻击", "无害被拒", "无害得到回答", "能力变化（点）", "判定", "CPU 秒"),
 }  # fmt: skip
 HIDDEN = "α "
-"""Interpolations stand in the whole table and in the figure."""
+"""Interpolations stand in the whole table and have a figure of their own."""
+ENDS = ("SFT + counter-pairs", "SFT safety only")
 
 
 def main() -> None:
     from methods_arms import arms
 
     order = ["base", *arms({})]
-    rows = [row for row in read_latest(Path(sys.argv[1])) if row["method"] in order]
+    rows = [row for row in read_trained(Path(sys.argv[1])) if row["method"] in order]
     rows.sort(key=lambda row: (order.index(row["method"]), row["seed"]))
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / ROWS).write_text(json.dumps(rows, ensure_ascii=False, indent=1) + "\n", "utf-8")
     (FOLDER / TABLE).write_text(methods_table(rows), "utf-8")
-    (FOLDER / FIGURE).write_text(methods_figure(rows), "utf-8")
+    shown = [row for row in rows if not row["method"].startswith(HIDDEN)]
+    (FOLDER / FIGURE).write_text(methods_figure(shown), "utf-8")
+    (FOLDER / ALPHA).write_text(alpha_figure(rows), "utf-8")
 
 
-def read_latest(path: Path) -> list[dict[str, Any]]:
-    """The rows, the last one of a method and seed that were measured twice."""
+def alpha_figure(rows: list[dict[str, Any]]) -> str:
+    """What lies between the base (α 0) and two trained models (α 1): means over the seeds."""
+
+    def curve(end: str, read: Callable[[dict[str, Any]], float]) -> Curve:
+        places = {0.0: "base", 1.0: end} | {alpha: f"{HIDDEN}{alpha} of {end}" for alpha in (0.25, 0.5, 0.75)}
+        points = []
+        for alpha, name in sorted(places.items()):
+            values = [read(row["metrics"]) for row in rows if row["method"] == name]
+            points.append((alpha, sum(values) / len(values)))
+        return Curve(end, points)
+
+    reads: dict[tuple[str, str, Unit], Callable[[dict[str, Any]], float]] = {
+        ("Defence", "refused under unseen attacks, %", "%"): lambda metrics: float(metrics["unseen"]),
+        ("Harmless requests", "answered, %", "%"): lambda metrics: float(metrics["answered"]),
+        ("Capability", "change against the base, points", "points"): lambda m: float(m["capability_change"]["value"]),
+    }
+    panels = [
+        Panel(title, axis, [curve(end, read) for end in ENDS], unit, axis_of_x="α")
+        for (title, axis, unit), read in reads.items()
+    ]
+    told = "Interpolation between the base and two trained models: defence, harmless requests answered, capability."
+    return svg.standalone(draw(panels, told))
+
+
+def read_trained(path: Path) -> list[dict[str, Any]]:
+    """The rows; of a method and seed that two processes measured, the one that also trained it."""
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    return list({(row["method"], row["seed"]): row for row in lines}.values())
+    found = {(row["method"], row["seed"]): row for row in sorted(lines, key=lambda row: row["cpu_seconds"])}
+    return list(found.values())
 
 
 def short_table(lang: str) -> str:

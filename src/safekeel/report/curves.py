@@ -74,7 +74,8 @@ def show(value: float, unit: Unit, digits: int = 3) -> str:
     scaled = 100 * value if unit in ("%", "points") else value
     if scaled and abs(scaled) < 0.001:
         return f"{scaled:.0e}".replace("-", "\u2212")
-    return f"{scaled:.{digits}g}".replace("-", "\u2212")
+    shown = f"{scaled:.0f}" if abs(scaled) >= 10**digits - 0.5 else f"{scaled:.{digits}g}"
+    return shown.replace("-", "\u2212")
 
 
 def smooth(points: Sequence[tuple[float, float]], window: int) -> list[tuple[float, float]]:
