@@ -24,7 +24,14 @@ def interrupt_in(stage: str, out: Path, how: signal.Signals, delay: float) -> tu
     first stage after it that runs is stopped. Returns the exit code and everything written to stderr.
     """
     turns = tuple(f"{name}: running" for name in STAGES[STAGES.index(stage) :])
-    process = subprocess.Popen(command(*tiny_arguments(out)), stderr=subprocess.PIPE, text=True, env=environment())
+    process = subprocess.Popen(
+        command(*tiny_arguments(out)),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        # A shell that runs the tests in the background has them ignore it, and so would the command.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stderr is not None
     lines: list[str] = []
     for line in process.stderr:
