@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 from methods_publish import short_table
+from redteam_publish import table as redteam_table
 
 from safekeel.judges.base import Agreement, JudgeCard, read_card
 
@@ -144,6 +145,7 @@ def main() -> None:
         text = (ROOT / name).read_text("utf-8")
         new = filled(filled(text, "results", result_table(card, lang)), "methods", short_table(lang))
         new = filled(filled(new, "judges", judge_table(lang)), "corpus", corpus_table(corpora, lang))
+        new = filled(new, "redteam", redteam_table(lang))
         if new != text:
             stale.append(name)
             if not arguments.check:

@@ -14,9 +14,9 @@ from safekeel.report.labels import percent
 
 Row = Mapping[str, Any]
 SIDES = {
-    "seen": "families it trains on",
-    "unseen": "families never trained on",
-    "search": "search over all families",
+    "seen": "seen families",
+    "unseen": "unseen families",
+    "search": "all families",
 }
 """Names of the searches in a row of the curve -> what the attacker had."""
 BASE = "base"
@@ -69,12 +69,18 @@ def table(curve: Sequence[Row]) -> list[Line]:
             percent(row[side]["worst"]),
             percent(row[side]["refused_per_call"]),
             str(row[side]["median_queries_to_success"]),
-            ", ".join(f"{name} {count}" for name, count in list(row[side]["broken_by"].items())[:3]) or "none",
+            _most(row[side]["broken_by"]),
         )
         for row in curve
         for side, words in SIDES.items()
         if side in row
     ]
+
+
+def _most(broken: Mapping[str, int], num: int = 2) -> str:
+    """The families that broke most goals, and how many."""
+    named = [f"{name.replace('_', ' ')} {count}" for name, count in list(broken.items())[:num]]
+    return ", ".join(named) or "none"
 
 
 def described(curve: Sequence[Row]) -> str:
