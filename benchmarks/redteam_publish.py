@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _read(run: Path) -> dict[str, Any]:
-    """The curve of one run, what its rounds found, and its gate after RL."""
+    """The curve of one run, what its rounds found, and its gate at the end."""
     card = build_card(run, None)
     attacks = sorted(run.glob("rounds/*/50-attack/manifest.json"))
     counts = [json.loads(path.read_text("utf-8"))["counts"] for path in attacks]
@@ -71,8 +71,8 @@ def _spread(values: list[float]) -> str:
 
 
 def _final(runs: list[dict[str, Any]]) -> str:
-    """The gate's rules after RL, one column per run."""
-    lines = ["| after RL | " + " | ".join(f"run {n}: {run['verdict']}" for n, run in enumerate(runs)) + " |"]
+    """The gate's rules of the final model, one column per run."""
+    lines = ["| final model | " + " | ".join(f"run {n}: {run['verdict']}" for n, run in enumerate(runs)) + " |"]
     lines.append("|---" * (len(runs) + 1) + "|")
     for index, rule in enumerate(runs[0]["rules"]):
         cells = [_shown(run["rules"][index]) for run in runs]
