@@ -28,7 +28,10 @@ bench-local: ## our hf engine beside lm-eval's (10 min)
 bench-coverage: ## coverage of the intervals by simulation (5 min)
 	$(BIN)python benchmarks/coverage.py
 
-bench-ablation: ## the ablation of the README (15 min)
+bench-methods: ## the table of training methods in the README (about 90 min of CPU)
+	$(BIN)python benchmarks/methods.py
+
+bench-ablation: ## what each station of the loop adds, for a run's report (15 min)
 	$(BIN)python benchmarks/ablation.py
 
 bench-corpus: ## a million prompts through the corpus steps, beside datatrove with DATATROVE=its python (10 min)
