@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from safekeel.commands.common import AsJson, DataDir, say
-from safekeel.commands.evaluation import (
+from safekeel.commands.options import (
     BaseUrl,
+    BatchSize,
+    Concurrency,
     JudgeCardFile,
     JudgeKeyVariable,
     JudgeName,
@@ -19,7 +21,17 @@ from safekeel.commands.evaluation import (
     JudgeSecond,
     JudgeUrl,
     KeyVariable,
+    PlainTemplate,
+    Reuse,
+    Revision,
+    Taxonomy,
+    Temperature,
     TestWords,
+    Think,
+    Timeout,
+    TokenizerFolder,
+    TopP,
+    judge_request,
 )
 from safekeel.errors import UsageError, nearest, shown
 
@@ -81,22 +93,20 @@ def attack(
     judge_rubric: JudgeRubric = "chisafetybench",
     judge_second: JudgeSecond = None,
     samples: Annotated[int, typer.Option(min=1, help="Completions per prompt of the pack.")] = 1,
-    think: Annotated[str, typer.Option(help="default, none or forced.")] = "default",
+    think: Think = "default",
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Default: the budget of the goals' source.")] = None,
-    temperature: Annotated[float | None, typer.Option(min=0.0, help="Default: 0; R1 models 0.6.")] = None,
-    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Default: 1; R1 models 0.95.")] = None,
-    tokenizer: Annotated[Path | None, typer.Option(help="Folder with the endpoint's tokenizer.")] = None,
-    revision: Annotated[str | None, typer.Option(help="What the endpoint serves: part of the cache key.")] = None,
-    timeout: Annotated[float | None, typer.Option(min=1.0, help="Seconds without a byte from the endpoint.")] = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Requests in flight, over all endpoints.")] = None,
-    reuse: Annotated[list[Path] | None, typer.Option(help="Folder to take equal generations from.")] = None,
-    taxonomy: Annotated[str, typer.Option(help="Risk taxonomy.")] = "tc260",
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    tokenizer: TokenizerFolder = None,
+    revision: Revision = None,
+    timeout: Timeout = None,
+    concurrency: Concurrency = None,
+    reuse: Reuse = None,
+    taxonomy: Taxonomy = "tc260",
     limit: Annotated[int | None, typer.Option(min=1, help="N goals of each source, drawn with --seed.")] = None,
     data_dir: DataDir = None,
-    batch_size: Annotated[int, typer.Option(min=1)] = 64,
-    plain_template: Annotated[
-        bool, typer.Option("--plain-template", help="hf: ask a base model without a chat template in a plain dialogue.")
-    ] = False,
+    batch_size: BatchSize = 64,
+    plain_template: PlainTemplate = False,
     seed: int = 0,
     test_words: TestWords = None,
     as_json: AsJson = False,
@@ -107,7 +117,7 @@ def attack(
     from safekeel.attack_run.goals import GoalRequest
     from safekeel.attack_run.prepare import AttackRequest
     from safekeel.attack_run.search import SearchRequest
-    from safekeel.bench.command import EvalRequest, JudgeRequest
+    from safekeel.bench.command import EvalRequest
 
     if list_families:
         typer.echo(json.dumps(terminal.listing(), ensure_ascii=False, indent=2) if as_json else terminal.list_text())
@@ -124,10 +134,7 @@ def attack(
         target=EvalRequest(
             model=model,
             benches=(),
-            judge=JudgeRequest(
-                judge, tuple(judge_base_url or ()), judge_api_key_env,
-                card=judge_card, rubric=judge_rubric, second=judge_second,
-            ),
+            judge=judge_request(judge, judge_base_url, judge_api_key_env, judge_card, judge_rubric, judge_second),
             samples=samples, think=think, max_tokens=max_tokens, temperature=temperature, top_p=top_p, limit=limit,
             data_dir=data_dir, seed=seed, taxonomy=taxonomy, test_words=test_words, base_urls=tuple(base_url or ()),
             api_key_env=api_key_env, revision=revision, tokenizer=tokenizer, timeout=timeout, concurrency=concurrency,

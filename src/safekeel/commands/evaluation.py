@@ -4,42 +4,34 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from safekeel.commands.common import AsJson, DataDir, Out, say
-
-if TYPE_CHECKING:
-    from safekeel.bench.command import JudgeRequest
-
-JudgeName = Annotated[
-    str,
-    typer.Option(
-        "--judge",
-        help="rules, linear, api:NAME, guard:MODEL, vote:A,B,C or cascade:A,B; graded items need none.",
-    ),
-]
-BaseUrl = Annotated[
-    list[str] | None, typer.Option("--base-url", help="Of an OpenAI-compatible endpoint; repeatable: balanced.")
-]
-KeyVariable = Annotated[
-    str | None, typer.Option("--api-key-env", metavar="NAME", help="Environment variable that holds the key.")
-]
-JudgeUrl = Annotated[list[str] | None, typer.Option("--judge-base-url", help="Endpoint of a judge that is a model.")]
-JudgeKeyVariable = Annotated[str | None, typer.Option("--judge-api-key-env", metavar="NAME")]
-JudgeCardFile = Annotated[
-    Path | None, typer.Option("--judge-card", help="Card of the judge, from `safekeel judge calibrate`.")
-]
-JudgeRubric = Annotated[
-    str, typer.Option("--judge-rubric", help="Of a language model: chisafetybench (four classes) or strongreject.")
-]
-JudgeSecond = Annotated[
-    str | None, typer.Option("--judge-second", help="MODEL asked where a language model's reply cannot be read.")
-]
-TestWords = Annotated[
-    Path | None, typer.Option("--test-words", help="Word list of nano items, if not the packaged one.")
-]
+from safekeel.commands.options import (
+    BaseUrl,
+    BatchSize,
+    Concurrency,
+    JudgeCardFile,
+    JudgeKeyVariable,
+    JudgeName,
+    JudgeRubric,
+    JudgeSecond,
+    JudgeUrl,
+    KeyVariable,
+    PlainTemplate,
+    Reuse,
+    Revision,
+    Taxonomy,
+    Temperature,
+    TestWords,
+    Think,
+    Timeout,
+    TokenizerFolder,
+    TopP,
+    judge_request,
+)
 
 
 def evaluate(
@@ -57,26 +49,20 @@ def evaluate(
     judge_rubric: JudgeRubric = "chisafetybench",
     judge_second: JudgeSecond = None,
     samples: Annotated[int, typer.Option(min=1, help="Completions per prompt.")] = 1,
-    think: Annotated[str, typer.Option(help="default, none or forced.")] = "default",
+    think: Think = "default",
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Default: the benchmark's own budget.")] = None,
-    temperature: Annotated[float | None, typer.Option(min=0.0, help="Default: 0; R1 models 0.6.")] = None,
-    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Default: 1; R1 models 0.95.")] = None,
-    tokenizer: Annotated[
-        Path | None, typer.Option(help="Folder with the endpoint's tokenizer; --think none and forced need it.")
-    ] = None,
-    revision: Annotated[
-        str | None, typer.Option(help="What the endpoint serves, such as a checkpoint's hash: part of the cache key.")
-    ] = None,
-    timeout: Annotated[float | None, typer.Option(min=1.0, help="Seconds without a byte from the endpoint.")] = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Requests in flight, over all endpoints.")] = None,
-    reuse: Annotated[list[Path] | None, typer.Option(help="Evaluation folder to take equal generations from.")] = None,
-    taxonomy: Annotated[str, typer.Option(help="Risk taxonomy of the slices.")] = "tc260",
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    tokenizer: TokenizerFolder = None,
+    revision: Revision = None,
+    timeout: Timeout = None,
+    concurrency: Concurrency = None,
+    reuse: Reuse = None,
+    taxonomy: Taxonomy = "tc260",
     limit: Annotated[int | None, typer.Option(min=1, help="N items of each benchmark, drawn with --seed.")] = None,
     data_dir: DataDir = None,
-    batch_size: Annotated[int, typer.Option(min=1)] = 64,
-    plain_template: Annotated[
-        bool, typer.Option("--plain-template", help="hf: ask a base model without a chat template in a plain dialogue.")
-    ] = False,
+    batch_size: BatchSize = 64,
+    plain_template: PlainTemplate = False,
     seed: int = 0,
     test_words: TestWords = None,
     as_json: AsJson = False,
@@ -87,7 +73,7 @@ def evaluate(
     request = EvalRequest(
         model=model,
         benches=tuple(name.strip() for name in bench.split(",") if name.strip()),
-        judge=_judge_request(judge, judge_base_url, judge_api_key_env, judge_card, judge_rubric, judge_second),
+        judge=judge_request(judge, judge_base_url, judge_api_key_env, judge_card, judge_rubric, judge_second),
         samples=samples,
         think=think,
         max_tokens=max_tokens,
@@ -125,16 +111,8 @@ def rescore(
     """Judge and score stored completions again; the model is not called."""
     from safekeel.bench.command import rescore_folder
 
-    request = _judge_request(judge, judge_base_url, judge_api_key_env, judge_card, judge_rubric, judge_second)
+    request = judge_request(judge, judge_base_url, judge_api_key_env, judge_card, judge_rubric, judge_second)
     _print_scores([row.model_dump() for row in rescore_folder(folder, request, test_words)], as_json)
-
-
-def _judge_request(
-    name: str, urls: list[str] | None, key_variable: str | None, card: Path | None, rubric: str, second: str | None
-) -> JudgeRequest:
-    from safekeel.bench.command import JudgeRequest
-
-    return JudgeRequest(name, tuple(urls or ()), key_variable, card=card, rubric=rubric, second=second)
 
 
 def _print_scores(rows: list[dict], as_json: bool) -> None:

@@ -9,16 +9,19 @@ from typing import Annotated
 import typer
 
 from safekeel.commands.common import AsJson, DataDir, Out, Set, say
-from safekeel.commands.evaluation import (
+from safekeel.commands.merge import Base
+from safekeel.commands.options import (
+    BatchSize,
     JudgeCardFile,
     JudgeKeyVariable,
     JudgeName,
     JudgeRubric,
     JudgeSecond,
     JudgeUrl,
+    Temperature,
     TestWords,
+    judge_request,
 )
-from safekeel.commands.merge import Base
 from safekeel.errors import UsageError
 
 ALPHAS = (0.25, 0.5, 0.75, 1.0)  # the grid of DESIGN and issue 5
@@ -47,15 +50,14 @@ def select(
     judge_second: JudgeSecond = None,
     limit: Annotated[int | None, typer.Option(min=1, help="N items of each benchmark, drawn with --seed.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Default: the largest of the benchmarks.")] = None,
-    temperature: Annotated[float | None, typer.Option(min=0.0, help="Default: 0; R1 models 0.6.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    temperature: Temperature = None,
+    batch_size: BatchSize = 64,
     data_dir: DataDir = None,
     seed: Annotated[int | None, typer.Option(help="Default: 1.")] = None,
     test_words: TestWords = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure every checkpoint at every alpha and write the best to OUT/model. --set select.KEY=VALUE for the rest."""
-    from safekeel.bench.command import JudgeRequest
     from safekeel.commands.merge import model_or_adapter
     from safekeel.config import build, load_recipe
     from safekeel.train.select import SelectConfig
@@ -71,14 +73,7 @@ def select(
         base=model_or_adapter(base) if base is not None else None,
         benches=tuple(name.strip() for name in bench.split(",") if name.strip()),
         config=build(SelectConfig, section, "select"),
-        judge=JudgeRequest(
-            judge,
-            tuple(judge_base_url or ()),
-            judge_api_key_env,
-            card=judge_card,
-            rubric=judge_rubric,
-            second=judge_second,
-        ),
+        judge=judge_request(judge, judge_base_url, judge_api_key_env, judge_card, judge_rubric, judge_second),
         engine=engine,
         limit=limit,
         data_dir=data_dir,
