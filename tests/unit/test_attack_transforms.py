@@ -179,9 +179,10 @@ def test_words_that_touch_get_a_space() -> None:
     ("name", "module"), [("pinyin", "pypinyin"), ("homophones", "pypinyin"), ("traditional", "opencc")]
 )
 def test_a_missing_library_is_named_with_its_extra(name: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from safekeel.attacks import homophones, romanised, traditional
+    from safekeel.attacks import homophones, romanised
+    from safekeel.chinese_script import converter
 
-    for cached in (homophones._by_sound, romanised.pypinyin, traditional._to_traditional):
+    for cached in (homophones._by_sound, romanised.pypinyin, converter):
         cached.cache_clear()
     monkeypatch.setitem(sys.modules, module, None)
     family = ATTACKS.get(name)

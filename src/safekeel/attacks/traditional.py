@@ -2,11 +2,9 @@
 that is or was also in use (异体字)."""
 
 import random
-from collections.abc import Callable
-from functools import cache
 
 from safekeel.attacks.base import AttackFamily, Request
-from safekeel.errors import UsageError
+from safekeel.chinese_script import converter
 
 # Pairs of one word each: the standard form, then a variant of 《第一批异体字整理表》 or of another region's standard.
 _VARIANTS = dict(
@@ -18,26 +16,8 @@ _VARIANTS = dict(
 )
 
 
-@cache
-def _to_traditional() -> Callable[[str], str]:
-    """OpenCC's s2t.
-
-    Raises:
-        UsageError: OpenCC is not installed.
-    """
-    try:
-        from opencc import OpenCC
-    except ImportError as error:
-        raise UsageError(
-            "The attack traditional needs OpenCC, which is not installed. Install it with: pip install "
-            "'safekeel[attacks]'"
-        ) from error
-    convert: Callable[[str], str] = OpenCC("s2t").convert
-    return convert
-
-
 def _fill(request: Request, rng: random.Random) -> dict[str, str]:
-    converted = _to_traditional()(request.text)
+    converted = converter("s2t", "The attack traditional", "attacks")(request.text)
     return {"t": "".join(_VARIANTS.get(character, character) for character in converted)}
 
 

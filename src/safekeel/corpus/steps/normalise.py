@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from collections.abc import Sequence
+from functools import lru_cache
 
+from safekeel.chinese_script import converter
 from safekeel.corpus.sample import Sample
 from safekeel.corpus.steps.base import Drop
-from safekeel.errors import UsageError
 from safekeel.records import Prompt
 
 CACHED_TEXTS, CACHED_LENGTH = 8192, 2000
@@ -137,7 +137,8 @@ def _fold(text: str) -> str:
         return text.lower()
     text = unicodedata.normalize("NFKC", _SURROGATE.sub("\ufffd", text)).lower()
     if _HAN.search(text):
-        text = _LEFT_OVER.sub(lambda match: _LEFT_OVER_TO[match[0]], _to_simplified()(text))
+        simplified = converter("t2s", "Comparing Chinese texts", "corpus")(text)
+        text = _LEFT_OVER.sub(lambda match: _LEFT_OVER_TO[match[0]], simplified)
     return text
 
 
@@ -158,21 +159,3 @@ def words(text: str) -> list[str]:
 def is_han(token: str) -> bool:
     """Whether a token of `words` is a Han character."""
     return _HAN.match(token) is not None
-
-
-@cache
-def _to_simplified() -> Callable[[str], str]:
-    """OpenCC's t2s. It reads phrases too (乾隆 stays 乾隆), 2 µs a prompt.
-
-    Raises:
-        UsageError: OpenCC is not installed.
-    """
-    try:
-        from opencc import OpenCC
-    except ImportError as error:
-        raise UsageError(
-            "Comparing Chinese texts needs OpenCC (traditional and simplified characters are one text), and it is not "
-            "installed. Install it with: pip install 'safekeel[corpus]'"
-        ) from error
-    convert: Callable[[str], str] = OpenCC("t2s").convert
-    return convert
