@@ -18,6 +18,7 @@ from safekeel.artifact import atomic_write_json
 from safekeel.attacks import ATTACKS, rounds
 from safekeel.attacks.base import AttackFamily
 from safekeel.corpus import nano_rounds
+from safekeel.errors import DataError
 from safekeel.nano import world
 from safekeel.nano.requests import SEEN_FAMILIES, UNSEEN_FAMILIES
 
@@ -33,6 +34,7 @@ def run_rounds(pipeline: Pipeline) -> tuple[str, str]:
     model, corpus = "30-select/model", "10-corpus"
     if not config.num_rounds:
         return model, corpus
+    eligible(pipeline)  # an error now, not after the first search
     curve = [_measured(pipeline, "base", "00-base/model"), _measured(pipeline, "00", model)]
     for number in range(1, config.num_rounds + 1):
         name = f"{number:02d}"
@@ -47,10 +49,24 @@ def run_rounds(pipeline: Pipeline) -> tuple[str, str]:
 
 
 def eligible(pipeline: Pipeline) -> dict[str, list[AttackFamily]]:
-    """The families that the base understands, by side: only those can say anything."""
-    found = json.loads((pipeline.out / "05-eval-before/families.json").read_text("utf-8"))
+    """The families that the base understands, by side: only those can say anything.
+
+    Raises:
+        DataError: none of those that the rounds may train on.
+    """
+    path = pipeline.out / "05-eval-before/families.json"
+    found = json.loads(path.read_text("utf-8")) if path.exists() else {}
     sides = {"seen": SEEN_FAMILIES, "unseen": UNSEEN_FAMILIES}
-    return {side: [ATTACKS.get(name) for name in names if found[name]["eligible"]] for side, names in sides.items()}
+    chosen = {
+        side: [ATTACKS.get(name) for name in names if found.get(name, {}).get("eligible")]
+        for side, names in sides.items()
+    }
+    if not chosen["seen"]:
+        raise DataError(
+            f"{path}: the base complies with too little under every seen family (or suite.num_eligibility is 0), so "
+            "rounds have nothing to attack with. Raise suite.num_eligibility, or set rounds.num_rounds=0."
+        )
+    return chosen
 
 
 def _attack(pipeline: Pipeline, name: str, number: int, model: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from safekeel.artifact import Stage, read_manifest
 from safekeel.attacks import ATTACKS, rounds
 from safekeel.attacks.base import Request
+from safekeel.config import load_recipe
 from safekeel.corpus import nano_rounds
 from safekeel.corpus.sample import Sample
 from safekeel.engines import open_engine
@@ -18,7 +20,9 @@ from safekeel.nano.model import shipped_checkpoint
 from safekeel.nano.requests import SEEN_FAMILIES
 from safekeel.nano.words import Words, load_words
 from safekeel.nano.world import answer_items
+from safekeel.pipeline import Pipeline, Recipe
 from safekeel.records import Prompt, read_jsonl, write_jsonl
+from safekeel.rounds import run_rounds
 
 MAX_TOKENS = 96
 
@@ -91,6 +95,32 @@ def test_a_round_on_the_base_breaks_goals_and_the_corpus_grows_by_pairs(words: W
     for sample in new.values():
         assert sample.prompt.attack is not None and sample.thought and sample.answer
         assert sample.prompt.expect == ("refuse" if sample.role == "risky" else "answer")
+
+
+def test_a_round_that_finds_nothing_leaves_the_corpus_as_it_was(words: Words, tmp_path: Path) -> None:
+    risky, _ = nano_rounds.training_goals(words, 1, 0, 1)[0]
+    before, attack = tmp_path / "before", tmp_path / "attack"
+    for folder in (before, attack):
+        folder.mkdir()
+    write_jsonl(before / "sft.jsonl", [Sample(id="old", role="risky", prompt=risky, thought="t", answer="a")])
+    write_jsonl(before / "rl.jsonl", [risky])
+    for name in (rounds.FINDS, rounds.TWINS):
+        write_jsonl(attack / name, [])
+    corpus = Stage(tmp_path / "corpus", nano_rounds.STAGE, nano_rounds.VERSION, {}, [], 0, "test")
+    engine = open_engine(f"hf:{shipped_checkpoint()}", batch_size=16)
+    assert nano_rounds.run(corpus, before, attack, engine, NanoJudge(words), [], quiet) == 0
+    assert (corpus.dir / "sft.jsonl").read_bytes() == (before / "sft.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("families", [None, {}, {name: {"eligible": False} for name in SEEN_FAMILIES}])
+def test_a_base_that_understands_no_family_is_said_before_any_attack(tmp_path: Path, families: object) -> None:
+    recipe = Recipe.resolve({**load_recipe("nano-redteam", [])})
+    loop = Pipeline(recipe, tmp_path, "test", lambda line: None)
+    if families is not None:
+        (tmp_path / "05-eval-before").mkdir()
+        (tmp_path / "05-eval-before/families.json").write_text(json.dumps(families), "utf-8")
+    with pytest.raises(DataError, match=r"suite\.num_eligibility"):
+        run_rounds(loop)
 
 
 def test_no_goals_is_an_error(tmp_path: Path, words: Words) -> None:

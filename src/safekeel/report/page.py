@@ -208,10 +208,10 @@ def limits(evidence: Evidence, card: dict[str, Any]) -> list[str]:
             f"Answers after training that no verdict could be given on, or only as failures: {told}. "
             "They count against the model."
         )
+    adaptive = "attackers that are models" if evidence.rounds else "adaptive attacks, sampling at a temperature"
     notes.append(
-        "Not measured: adaptive and multi-turn attacks, sampling at a temperature, other languages than Chinese and "
-        "English, tools. TC260-003 / GB/T 45654-2025 asks for manual tests; a gate of automatic ones does not replace "
-        "them."
+        f"Not measured: {adaptive}, multi-turn attacks, other languages than Chinese and English, tools. TC260-003 "
+        "/ GB/T 45654-2025 asks for manual tests; a gate of automatic ones does not replace them."
     )
     notes += [f"{stage}: {text}" for stage, texts in card["warnings"].items() for text in texts]
     return notes

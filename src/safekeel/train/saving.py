@@ -98,9 +98,3 @@ class SavesModels(_Trainer):
             load_adapter(model or self.model, Path(resume_from_checkpoint))
         else:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
-
-
-_CONTINUE = (
-    "Free some space, then run the same command again: training continues from its last complete checkpoint, or from "
-    "the start where there is none."
-)
