@@ -28,7 +28,7 @@ bench-local: ## our hf engine beside lm-eval's (10 min)
 bench-coverage: ## coverage of the intervals by simulation (5 min)
 	$(BIN)python benchmarks/coverage.py
 
-bench-methods: ## the table of training methods in the README (about 90 min of CPU)
+bench-methods: ## the table of training methods in the README (57 min of CPU to train, as much again to measure)
 	$(BIN)python benchmarks/methods.py
 
 bench-ablation: ## what each station of the loop adds, for a run's report (15 min)

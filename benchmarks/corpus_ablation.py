@@ -94,7 +94,7 @@ def train(samples: list[Sample], base: Path, folder: Path, seed: int) -> Path:
     """The last checkpoint of SFT with the nano recipe's settings."""
     folder.mkdir(parents=True, exist_ok=True)
     write_jsonl(folder / "sft.jsonl", samples)
-    config = sft.SftConfig(learning_rate=3e-4, num_epochs=2, num_checkpoints=1, seed=seed)
+    config = sft.SftConfig(learning_rate=3e-4, num_epochs=2, num_checkpoints=1, packing=False, seed=seed)
     stage = Stage(
         folder / "sft", "sft", "1", config.model_dump(mode="json"), [folder / "sft.jsonl"], seed, "corpus_ablation"
     )
