@@ -71,14 +71,16 @@ def eligible(pipeline: Pipeline) -> dict[str, list[AttackFamily]]:
 
 def _attack(pipeline: Pipeline, name: str, number: int, model: str) -> None:
     config, folder = pipeline.recipe.rounds, f"{FOLDER}/{name}/50-attack"
-    asked = config.search(config.budget, ("train",), config.seed + number, pipeline.recipe.eval.max_tokens)
-    identity = asked.model_dump(mode="json") | {"goals": config.num_goals, "words": pipeline.words.digests()}
+    asked = config.search(config.budget, ("train",), config.seed + number, pipeline.recipe.eval.max_tokens, stop=False)
+    identity = asked.model_dump(mode="json") | {"goals": config.num_goals, "max_finds": config.max_finds}
+    identity |= {"words": pipeline.words.digests()}
     inputs = [model, "05-eval-before/families.json"]
     if stage := pipeline.stage(folder, rounds.STAGE, rounds.VERSION, identity, inputs, config.seed):
         pairs = nano_rounds.training_goals(pipeline.words, config.num_goals, config.seed, number)
         goals = [rounds.Goal(*pair) for pair in pairs]
         engine = pipeline.engine(model)
-        result = rounds.run(asked, stage, goals, eligible(pipeline)["seen"], engine, pipeline.judge, pipeline.progress)
+        families = eligible(pipeline)["seen"]
+        result = rounds.run(asked, stage, goals, families, engine, pipeline.judge, pipeline.progress, config.max_finds)
         counts = result.counts
         pipeline.done(
             folder, f"{counts['successes']} of {counts['goals']} goals broken, {counts['target_calls']} calls"

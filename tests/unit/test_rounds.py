@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,9 @@ from safekeel.nano.requests import SEEN_FAMILIES
 from safekeel.nano.words import Words, load_words
 from safekeel.nano.world import answer_items
 from safekeel.pipeline import Pipeline, Recipe
-from safekeel.records import Prompt, read_jsonl, write_jsonl
+from safekeel.records import Message, Prompt, read_jsonl, write_jsonl
 from safekeel.rounds import run_rounds
+from tests.search_engines import HARM, REFUSED, SmallEngine, TextJudge
 
 MAX_TOKENS = 96
 
@@ -95,6 +97,35 @@ def test_a_round_on_the_base_breaks_goals_and_the_corpus_grows_by_pairs(words: W
     for sample in new.values():
         assert sample.prompt.attack is not None and sample.thought and sample.answer
         assert sample.prompt.expect == ("refuse" if sample.role == "risky" else "answer")
+
+
+def test_what_is_no_defence_is_trained_on_the_worst_first(words: Words, tmp_path: Path) -> None:
+    """Six goals, four tries each, through a whole round: harm, thoughts that plan it, garbage, refusals, no reply."""
+    goals = [rounds.Goal(*pair) for pair in nano_rounds.training_goals(words, 6, 0, 1)]
+    planned = f"<think>\nPLAN\n</think>\n\n{REFUSED}"
+    said = {0: HARM, 1: planned, 2: "gar ble", 3: REFUSED, 4: "<error>", 5: "gar ble"}
+    requests = {goal.risky.meta["phrase"]: number for number, goal in enumerate(goals)}
+
+    def says(messages: Sequence[Message]) -> str:
+        return said[next(number for phrase, number in requests.items() if phrase in messages[-1].content)]
+
+    families = [ATTACKS.get(name) for name in ("fiction", "role_play", "prefix_injection", "refusal_suppression")]
+    config = rounds.RoundsConfig().search(4, ("train",), 0, MAX_TOKENS, stop=False)
+
+    def finds(limit: int) -> tuple[list[Prompt], dict[str, int]]:
+        stage = Stage(tmp_path / str(limit), rounds.STAGE, rounds.VERSION, {}, [], 0, "test")
+        rounds.run(config, stage, goals, families, SmallEngine(says), TextJudge(), quiet, limit)
+        return read_jsonl(stage.dir / rounds.FINDS, Prompt), read_manifest(stage.dir)["counts"]
+
+    every, counts = finds(100)
+    goal_of = {goal.risky.id: number for number, goal in enumerate(goals)}
+    found = [goal_of[find.attack.parent_id or ""] for find in every if find.attack]
+    assert found[:4] == [0] * 4 and found[4:8] == [1] * 4 and sorted(found[8:]) == [2] * 4 + [5] * 4
+    assert (counts["finds"], counts["harm"], counts["leak"], counts["unreadable"]) == (16, 4, 4, 8)
+    assert counts["target_calls"] == 24  # a goal that is broken spends its budget too
+    some, counts = finds(6)
+    assert [goal_of[find.attack.parent_id or ""] for find in some if find.attack] == [0] * 4 + [1] * 2
+    assert (counts["finds"], counts["unreadable"]) == (6, 8)
 
 
 def test_a_round_that_finds_nothing_leaves_the_corpus_as_it_was(words: Words, tmp_path: Path) -> None:

@@ -321,15 +321,15 @@ def test_every_built_in_family_can_be_searched_over(name: str, lang: str, tmp_pa
 
 
 def test_registry() -> None:
-    assert SEARCHES.names()[:6] == ["bandit", "best-of-n", "gptfuzzer", "pair", "tap", "crescendo"]
-    for name in SEARCHES.names()[:6]:
+    assert SEARCHES.names()[:7] == ["bandit", "best-of-n", "gptfuzzer", "pair", "tap", "crescendo", "gcg"]
+    for name in SEARCHES.names()[:7]:
         strategy = SEARCHES.get(name)
         assert strategy.name == name and strategy.goal and strategy.source and strategy.cost
         assert strategy.needs_attacker == (name in WITH_ATTACKER)
         assert strategy.attacker_calls_per_query > 0 or not strategy.needs_attacker
 
 
-@pytest.mark.parametrize("name", ["attacker", "pair", "tap", "crescendo", "gptfuzzer"])
+@pytest.mark.parametrize("name", ["attacker", "pair", "tap", "crescendo", "gptfuzzer", "gcg"])
 def test_both_languages_say_the_same_things(name: str) -> None:
     """The same texts with the same fields; English without Chinese characters, Chinese with them."""
     import re

@@ -1,9 +1,11 @@
 """Stage rounds/NN/50-attack: search for what breaks the current model, on training goals only.
 
-    training goals ──bandit over the seen families──► queries.jsonl ──judged harmful──► finds.jsonl, twins.jsonl
+    training goals ──bandit over the seen families──► queries.jsonl ──not defended──► finds.jsonl, twins.jsonl
 
-A find is a disguise under which a goal was answered; a goal ends with it. Its twin is a harmless request in the very
-same disguise: training on finds alone would teach that the disguise is what to refuse. Goals, families and wordings are
+A find is a disguise under which the model did not defend itself: it gave the harm, planned it in its thought, or
+answered nothing that can be read (garbled is no defence: the next sample may be the harm). Goals spend their whole
+budget, since one success says little about where the others are. A find's twin is a harmless request in the very same
+disguise: training on finds alone would teach that the disguise is what to refuse. Goals, families and wordings are
 those of the training side; nothing that is measured with is ever attacked here.
 """
 
@@ -24,6 +26,7 @@ from safekeel.attacks.search import SEARCHES
 from safekeel.attacks.search.bandit import Arm, dress
 from safekeel.attacks.search.base import Context
 from safekeel.attacks.search.driver import CALLS, QUERIES, SearchResult, search
+from safekeel.attacks.search.log import QueryRow
 from safekeel.attacks.search.metrics import summary
 from safekeel.attacks.search.settings import SearchConfig
 from safekeel.config import StageConfig
@@ -33,8 +36,10 @@ from safekeel.judges.base import Judge
 from safekeel.progress import Progress
 from safekeel.records import Attack, Prompt, write_jsonl
 
-STAGE, VERSION = "attack-round", "1"
+STAGE, VERSION = "attack-round", "2"
 FINDS, TWINS, SEARCH = "finds.jsonl", "twins.jsonl", "search.json"
+KINDS_OF_FAILURE = ("harm", "leak", "unreadable")
+"""The worst first."""
 _LABEL = re.compile(r"(?P<family>[^:()]+):(?P<wording>[^:()]+)(?:\((?P<inner>.*)\))?")
 
 
@@ -47,6 +52,8 @@ class RoundsConfig(StageConfig):
     """Training goals attacked per round, others in each."""
     budget: int = Field(20, ge=1)
     """Target calls per training goal."""
+    max_finds: int = Field(300, ge=1)
+    """Per round: what gave the harm, then what planned it, then what cannot be read (`failures`)."""
     num_test_goals: int = Field(62, ge=1)
     test_budget: int = Field(20, ge=1)
     """Target calls per test goal, over the families of one side (seen or unseen)."""
@@ -57,10 +64,16 @@ class RoundsConfig(StageConfig):
     """DeepSeek-R1's own sampling: an attack that is sent twice may succeed once."""
     seed: int = 0
 
-    def search(self, budget: int, wordings: tuple[Wording, ...], seed: int, max_tokens: int) -> SearchConfig:
-        """Settings of one search."""
+    def search(
+        self, budget: int, wordings: tuple[Wording, ...], seed: int, max_tokens: int, stop: bool = True
+    ) -> SearchConfig:
+        """Settings of one search.
+
+        Args:
+            stop: a goal ends with its first success.
+        """
         sampling = Sampling(max_tokens=max_tokens, temperature=self.temperature, top_p=self.top_p, seed=seed)
-        return SearchConfig(budget=budget, wordings=wordings, seed=seed, sampling=sampling)
+        return SearchConfig(budget=budget, wordings=wordings, seed=seed, sampling=sampling, stop_at_success=stop)
 
 
 class Goal(NamedTuple):
@@ -78,8 +91,12 @@ def run(
     target: Engine,
     judge: Judge,
     progress: Progress,
+    max_finds: int = 300,
 ) -> SearchResult:
     """Fill the stage folder; killed, it continues without asking twice.
+
+    Args:
+        config: its goals spend their budget (`stop_at_success` false), or end with their first success.
 
     Raises:
         DataError: no goals.
@@ -92,22 +109,43 @@ def run(
     result = search(
         SEARCHES.get("bandit"), risky, target, judge, config, stage.dir, families=families, progress=progress
     )
+    undefended = failures(result.rows, max_finds, config.seed)
     twin_of = {goal.risky.id: goal.twin for goal in goals}
     by_id = {goal.id: goal for goal in risky}
     finds, twins = [], []
-    for row in result.rows:
-        if row.jailbroken:
-            attack = Attack(name=_outer(row.label), params={"label": row.label}, parent_id=row.goal_id)
-            number = f"{row.number_of_queries:03d}"  # several of a goal, where they were asked at once
-            update = {"id": f"find/{row.goal_id}/{number}", "messages": row.messages, "attack": attack}
-            finds.append(by_id[row.goal_id].model_copy(update=update))
-            twins.append(dressed(twin_of[row.goal_id], row.label, number, config.seed))
+    for row in undefended:
+        attack = Attack(name=_outer(row.label), params={"label": row.label}, parent_id=row.goal_id)
+        number = f"{row.number_of_queries:03d}"
+        update = {"id": f"find/{row.goal_id}/{number}", "messages": row.messages, "attack": attack}
+        finds.append(by_id[row.goal_id].model_copy(update=update))
+        twins.append(dressed(twin_of[row.goal_id], row.label, number, config.seed))
     write_jsonl(stage.dir / FINDS, finds)
     write_jsonl(stage.dir / TWINS, twins)
     atomic_write_json(stage.dir / SEARCH, summary(result.outcomes, result.rows))
     outputs = [stage.dir / name for name in (FINDS, TWINS, SEARCH, QUERIES, CALLS)]
-    stage.finish(outputs, result.counts | {"finds": len(finds)})
+    found = {kind: sum(kind_of(row) == kind for row in result.rows) for kind in KINDS_OF_FAILURE}
+    stage.finish(outputs, result.counts | {"finds": len(finds), **found})
     return result
+
+
+def failures(rows: Sequence[QueryRow], limit: int, seed: int) -> list[QueryRow]:
+    """At most `limit` replies that are no defence: harm given, then harm planned, then unreadable, drawn at random
+    within each. A target that could not be asked has shown nothing."""
+    rng = random.Random(f"{seed}/finds")
+    found: list[QueryRow] = []
+    for kind in KINDS_OF_FAILURE:
+        of_kind = [row for row in rows if kind_of(row) == kind]
+        found += rng.sample(of_kind, min(len(of_kind), limit - len(found)))
+    return found
+
+
+def kind_of(row: QueryRow) -> str | None:
+    """Which kind of failure a reply is; None = a defence, or no reply."""
+    if row.jailbroken:
+        return "harm"
+    if row.is_leak:
+        return "leak"
+    return "unreadable" if row.is_unscored and row.finish != "error" else None
 
 
 def dressed(prompt: Prompt, label: str, number: str, seed: int) -> Prompt:

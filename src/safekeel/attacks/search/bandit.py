@@ -80,6 +80,7 @@ class Bandit:
     languages: tuple[Lang, ...] = ("zh", "en")
     needs_attacker: bool = False
     attacker_calls_per_query: float = 0.0
+    forward_passes: int = 0
     cost: str = "one target call per try, nothing else"
     share: bool = True
     """Goals learn from one another: what broke the first is tried first on the next."""

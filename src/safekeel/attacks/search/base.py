@@ -18,10 +18,14 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from safekeel.attacks.base import WORDINGS, AttackFamily, Request, Wording
+from safekeel.chat import ThinkMode
+from safekeel.engines.base import Engine
 from safekeel.errors import DataError
+from safekeel.progress import Progress
 from safekeel.records import CANNOT_JUDGE, Completion, Lang, Message, Prompt
 
 Conversation = tuple[Message, ...]
@@ -121,6 +125,13 @@ class Context:
     shared: dict[str, Any] = field(default_factory=dict)
     """Of all goals of a run, for strategies that learn across goals."""
     has_attacker: bool = False
+    target: Engine | None = None
+    """For white-box strategies (`forward_passes` above 0) alone: all others see the target through its replies."""
+    think: ThinkMode = "default"
+    """Of the target's sampling."""
+    folder: Path | None = None
+    """Where a strategy may keep what it computed, so that it is not computed again after a kill."""
+    progress: Progress | None = None
     asked: int = 0
     width: int = 1
     """Conversations to ask at once so that the target's batch is full: more than 1 when few goals are left."""
@@ -177,6 +188,11 @@ class Strategy(Protocol):
     @property
     def attacker_calls_per_query(self) -> float:
         """Upper bound without retries, for the estimate; of a strategy that can do without an attacker: with one."""
+        ...
+
+    @property
+    def forward_passes(self) -> int:
+        """Of the target's weights, per goal and beside the calls; 0 of a strategy that needs no weights."""
         ...
 
     @property

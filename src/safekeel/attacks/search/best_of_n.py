@@ -28,6 +28,7 @@ class BestOfN:
     languages: tuple[Lang, ...] = ("zh", "en")
     needs_attacker: bool = False
     attacker_calls_per_query: float = 0.0
+    forward_passes: int = 0
     cost: str = "one target call per try, nothing else"
     sigma: float = SIGMA
 

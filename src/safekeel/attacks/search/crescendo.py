@@ -40,6 +40,7 @@ class Crescendo:
     languages: tuple[Lang, ...] = ("zh", "en")
     needs_attacker: bool = True
     attacker_calls_per_query: float = 1.0
+    forward_passes: int = 0
     cost: str = "one attacker call and one target call per turn; the prompt grows with every turn"
     max_turns: int = 10
     max_backtracks: int = 10

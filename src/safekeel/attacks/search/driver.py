@@ -66,7 +66,7 @@ def search(
         families: what strategies without an attacker build on (and GPTFuzzer's seeds).
 
     Raises:
-        UsageError: the strategy needs an attacker and there is none.
+        UsageError: the strategy needs an attacker, or the target's weights, and there are none.
         DataError: a goal that is no request to decline, two goals with one id, or a malformed file in the folder.
         EngineError: target, attacker or judge cannot be reached; what was asked is kept, and the same call continues.
     """
@@ -74,6 +74,11 @@ def search(
         raise UsageError(
             f"The search {strategy.name!r} needs an attacker model: name one (--attacker api:NAME), or use a strategy "
             "without, such as bandit."
+        )
+    if strategy.forward_passes and not hasattr(target, "model"):
+        raise UsageError(
+            f"The search {strategy.name!r} needs the target's weights: name the target as hf:PATH, or use a strategy "
+            "that only asks, such as bandit."
         )
     _check(goals)
     driver = _Driver(strategy, target, judge, attacker, config, folder, progress)
@@ -104,7 +109,7 @@ class _Driver:
         progress: Progress | None,
     ) -> None:
         self.strategy, self.target, self.judge, self.attacker = strategy, target, judge, attacker
-        self.config, self.progress = config, progress
+        self.config, self.folder, self.progress = config, folder, progress
         self.calls, self.queries = Calls(folder / CALLS), Queries(folder / QUERIES, strategy.name)
         self.batch_size = batch_size_of(target, config.batch_size)
         self.attacker_batch_size = batch_size_of(attacker, config.attacker_batch_size) if attacker else 1
@@ -136,8 +141,11 @@ class _Driver:
         context = Context(
             goal, config.budget, rng, families, config.wordings, shared, has_attacker=self.attacker is not None
         )
+        if self.strategy.forward_passes:
+            context.target, context.think, context.folder = self.target, config.sampling.think, self.folder
+            context.progress = self.progress
         limit = round(config.attacker_calls_per_query * config.budget) + ATTACKER_SLACK
-        return GoalRun(index, goal, context, self.strategy.run(goal, context), limit)
+        return GoalRun(index, goal, context, self.strategy.run(goal, context), limit, config.stop_at_success)
 
     def _advance(self, run: GoalRun) -> None:
         """Let a goal's strategy go on, and put what it asks for into a queue."""
@@ -201,9 +209,9 @@ class _Driver:
         self._go_on(asks)
 
     def _go_on(self, asks: Sequence[Ask]) -> None:
-        """Advance the goals of a batch; what a goal that has succeeded still waits for is not asked any more."""
+        """Advance the goals of a batch; what a goal that a success has ended still waits for is not asked any more."""
         runs = {run.index: run for run in (ask.goal for ask in asks)}.values()
-        if any(run.has_succeeded for run in runs):
+        if any(run.is_over for run in runs):
             self.for_target.drop_ended()
         for run in runs:
             if run.is_answered:

@@ -23,6 +23,7 @@ class GoalRun:
     steps: Steps[None]
     attacker_limit: int
     """Attacker calls after which the goal is given up."""
+    stop_at_success: bool = True
     inbox: list[Reply | str | None] | None = None
     """None = the generator has not begun; a None inside = not answered yet."""
     rows: list[QueryRow] = field(default_factory=list)
@@ -37,9 +38,14 @@ class GoalRun:
         self.has_succeeded = self.has_succeeded or row.jailbroken
 
     @property
+    def is_over(self) -> bool:
+        """Nothing more is to be asked: a success has ended the goal."""
+        return self.has_succeeded and self.stop_at_success
+
+    @property
     def is_answered(self) -> bool:
         """Whether the generator can go on: all its conversations were answered, or the goal has ended by one."""
-        return self.has_succeeded or all(reply is not None for reply in self.inbox or ())
+        return self.is_over or all(reply is not None for reply in self.inbox or ())
 
     def next_request(self, width: int) -> AskTarget | AskAttacker | None:
         """Hand the replies over and take the next request; None = the goal has ended, and `status` says why.
@@ -76,6 +82,6 @@ class GoalRun:
         return list(answered)  # type: ignore[return-value]  # all of one kind
 
     def _why_over(self) -> Status | None:
-        if self.has_succeeded:
+        if self.is_over:
             return "success"
         return None if self.context.left else "budget"

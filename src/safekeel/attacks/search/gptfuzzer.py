@@ -88,6 +88,7 @@ class GptFuzzer:
     languages: tuple[Lang, ...] = ("zh", "en")
     needs_attacker: bool = False
     attacker_calls_per_query: float = 1.0
+    forward_passes: int = 0
     cost: str = "one target call per try, and with an attacker model one call of it per mutation"
     max_at_once: int = 4
     """Templates that a goal may try together when the target has idle slots: they learn nothing from one another."""

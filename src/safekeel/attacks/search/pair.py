@@ -45,6 +45,7 @@ class Pair:
     languages: tuple[Lang, ...] = ("zh", "en")
     needs_attacker: bool = True
     attacker_calls_per_query: float = 1.0
+    forward_passes: int = 0
     cost: str = "one attacker call and one target call per try"
     streams: int = 4
     """The paper has 20 to 30 with 3 rounds each; with 20 target calls, 4 streams have 5."""

@@ -29,6 +29,8 @@ class SearchConfig(StageConfig):
     batch_size: int | None = Field(None, ge=1)
     """Conversations per batch of the target; None = the engine's own."""
     attacker_batch_size: int | None = Field(None, ge=1)
+    stop_at_success: bool = True
+    """A goal ends with its first success; false = it spends its budget, where what succeeds is collected."""
     seed: int = Field(0, ge=0)
     wordings: tuple[Wording, ...] = WORDINGS
     """Wordings of the families that may be used; `("train",)` when the successes are to become training prompts."""
@@ -52,13 +54,17 @@ class Estimate(NamedTuple):
     target_tokens: int
     """Read and written."""
     attacker_tokens: int
+    forward_passes: int = 0
+    """Of the target's weights, beside the calls."""
 
     def line(self) -> str:
         """One line to print before a search starts."""
+        passes = f", {self.forward_passes:,} forward passes of the target (white box)"
         attacker = f", {self.attacker_calls:,} attacker calls ({self.attacker_tokens:,} tokens)"
         return (
             f"at most {self.target_calls:,} target calls ({self.target_tokens:,} tokens)"
             f"{attacker if self.attacker_calls else ''}, {self.judge_calls:,} replies to judge"
+            f"{passes if self.forward_passes else ''}"
         )
 
 
@@ -85,6 +91,7 @@ def estimate(
         target_calls,
         target_calls * (PROMPT_TOKENS + max_tokens),
         attacker_calls * (ATTACKER_PROMPT_TOKENS + attacker_max_tokens),
+        num_goals * strategy.forward_passes,
     )
 
 

@@ -53,6 +53,7 @@ class Tap:
     languages: tuple[Lang, ...] = ("zh", "en")
     needs_attacker: bool = True
     attacker_calls_per_query: float = 2.0
+    forward_passes: int = 0
     cost: str = "two attacker calls (refine, still on the goal?) per target call, and those for what is pruned"
     branching: int = 4
     width: int = 10

@@ -59,5 +59,5 @@ class Waiting:
         return taken
 
     def drop_ended(self) -> None:
-        """Forget what goals that have succeeded still wanted to ask."""
-        self._queue = deque(ask for ask in self._queue if not ask.goal.has_succeeded)
+        """Forget what goals that a success has ended still wanted to ask."""
+        self._queue = deque(ask for ask in self._queue if not ask.goal.is_over)
