@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from safekeel.artifact import Stage, read_manifest
-from safekeel.attacks import ATTACKS, rounds
+from safekeel.attacks import ATTACKS, disguise, rounds
 from safekeel.attacks.base import Request
 from safekeel.config import load_recipe
 from safekeel.corpus import nano_rounds
@@ -50,8 +50,8 @@ def test_training_goals_are_pairs_of_the_training_side_and_others_in_every_round
 @pytest.mark.parametrize("label", ["fiction:train", "payload_split:test(role_play:train)"])
 def test_a_twin_wears_the_disguise_of_the_find(words: Words, label: str) -> None:
     _, twin = nano_rounds.training_goals(words, 1, 0, 1)[0]
-    found = rounds.dressed(twin, label, "001", seed=0)
-    arm = rounds.arm_of(label)
+    found = disguise.dressed(twin, label, "001", seed=0)
+    arm = disguise.arm_of(label)
     assert arm.label == label
     request = Request(twin.messages[-1].content, twin.lang, tuple(twin.meta["segments"]))
     if arm.inner:
@@ -64,9 +64,9 @@ def test_a_twin_wears_the_disguise_of_the_find(words: Words, label: str) -> None
 def test_unknown_labels_are_refused(words: Words) -> None:
     for label in ("fiction", "fiction:someday", "fiction:train(", ""):
         with pytest.raises(DataError, match="expected FAMILY:WORDING"):
-            rounds.arm_of(label)
+            disguise.arm_of(label)
     with pytest.raises(UsageError, match="Did you mean"):
-        rounds.arm_of("ficton:train")
+        disguise.arm_of("ficton:train")
 
 
 def test_a_round_on_the_base_breaks_goals_and_the_corpus_grows_by_pairs(words: Words, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ those of the training side; nothing that is measured with is ever attacked here.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,11 +19,9 @@ from typing import NamedTuple
 from pydantic import Field
 
 from safekeel.artifact import Stage, atomic_write_json
-from safekeel.attacks import ATTACKS
 from safekeel.attacks.base import WORDINGS, AttackFamily, Wording
+from safekeel.attacks.disguise import dressed, outer
 from safekeel.attacks.search import SEARCHES
-from safekeel.attacks.search.bandit import Arm, dress
-from safekeel.attacks.search.base import Context
 from safekeel.attacks.search.driver import CALLS, QUERIES, SearchResult, search
 from safekeel.attacks.search.log import QueryRow
 from safekeel.attacks.search.metrics import summary
@@ -40,7 +37,6 @@ STAGE, VERSION = "attack-round", "2"
 FINDS, TWINS, SEARCH = "finds.jsonl", "twins.jsonl", "search.json"
 KINDS_OF_FAILURE = ("harm", "leak", "unreadable")
 """The worst first."""
-_LABEL = re.compile(r"(?P<family>[^:()]+):(?P<wording>[^:()]+)(?:\((?P<inner>.*)\))?")
 
 
 class RoundsConfig(StageConfig):
@@ -114,7 +110,7 @@ def run(
     by_id = {goal.id: goal for goal in risky}
     finds, twins = [], []
     for row in undefended:
-        attack = Attack(name=_outer(row.label), params={"label": row.label}, parent_id=row.goal_id)
+        attack = Attack(name=outer(row.label), params={"label": row.label}, parent_id=row.goal_id)
         number = f"{row.number_of_queries:03d}"
         update = {"id": f"find/{row.goal_id}/{number}", "messages": row.messages, "attack": attack}
         finds.append(by_id[row.goal_id].model_copy(update=update))
@@ -146,42 +142,6 @@ def kind_of(row: QueryRow) -> str | None:
     if row.is_leak:
         return "leak"
     return "unreadable" if row.is_unscored and row.finish != "error" else None
-
-
-def dressed(prompt: Prompt, label: str, number: str, seed: int) -> Prompt:
-    """A prompt in the disguise that the bandit calls `label`, such as `fiction:train(role_play:train)`.
-
-    Args:
-        number: tells apart the disguises of one prompt.
-
-    Raises:
-        DataError: no such label, or a family that does not speak the prompt's language.
-    """
-    context = Context(prompt, 1, random.Random(f"{seed}/{prompt.id}/{label}"))
-    try:
-        messages = dress(arm_of(label), context)
-    except ValueError as error:
-        raise DataError(f"{prompt.id} cannot be put into the disguise {label!r}: {error}") from error
-    attack = Attack(name=_outer(label), params={"label": label}, parent_id=prompt.id)
-    return prompt.model_copy(update={"id": f"find/{prompt.id}/{number}", "messages": messages, "attack": attack})
-
-
-def arm_of(label: str) -> Arm:
-    """The bandit's arm of that label.
-
-    Raises:
-        DataError: no such label.
-        UsageError: no such family.
-    """
-    found = _LABEL.fullmatch(label)
-    wording = next((name for name in WORDINGS if found and name == found["wording"]), None)
-    if found is None or wording is None:
-        raise DataError(f"got the label {label!r}, expected FAMILY:WORDING or FAMILY:WORDING(FAMILY:WORDING).")
-    return Arm(ATTACKS.get(found["family"]), wording, arm_of(found["inner"]) if found["inner"] else None)
-
-
-def _outer(label: str) -> str:
-    return label.partition(":")[0]
 
 
 def held_out(

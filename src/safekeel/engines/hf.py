@@ -127,7 +127,8 @@ class HfEngine:
             if on_completion is not None:
                 on_completion(row)
 
-        jobs = make_jobs(self.tokenizer, self.can_think, self.window, prompts, sampling)
+        with _quiet():  # a prompt beyond the window is told as an error row
+            jobs = make_jobs(self.tokenizer, self.can_think, self.window, prompts, sampling)
         for job in jobs:
             if job.limit < 1:
                 done(job, too_long(job, self.name, self.window))

@@ -4,6 +4,9 @@ Safety training that only ever sees a word in risky prompts learns to refuse the
 refusal-triggering words are what keeps over-refusal low (DeShortcut-Align; 100 benign items cut it by half in
 2505.15404). A model proposes the twin as one JSON object; it is taken only when the words it names stand in both
 prompts and it is neither a copy nor a near copy.
+
+A red-team find is a request in a disguise. Its twin is written for the request itself and put into the same disguise,
+else training would teach to refuse the disguise; a find whose disguise cannot be told gets no twin.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from safekeel.attacks.disguise import alike
 from safekeel.bench.generate import generate
 from safekeel.corpus.sample import Rejected, Sample
 from safekeel.corpus.steps import jaccard, shingles
@@ -83,8 +87,13 @@ def write_counters(
     return kept, rejected
 
 
+def _plain(sample: Sample) -> str:
+    """What a sample asks for: of a red-team find, the goal behind the disguise."""
+    return str(sample.prompt.meta.get("goal") or sample.prompt.messages[-1].content)
+
+
 def _request(sample: Sample) -> Prompt:
-    text = inert(sample.prompt.messages[-1].content, MAX_QUESTION)
+    text = inert(_plain(sample), MAX_QUESTION)
     content = _ASK[sample.prompt.lang].format(request=fenced("REQUEST", text, fence_code([text])))
     message = Message(role="user", content=content)
     return sample.prompt.model_copy(update={"id": sample.id, "messages": (message,), "expect": "answer"})
@@ -97,7 +106,7 @@ def _twin(sample: Sample, row: Completion, made_by: str) -> Sample:
         DataError: why the proposal cannot be used.
     """
     text, shared = _proposal(row)
-    original = sample.prompt.messages[-1].content
+    original = _plain(sample)
     if not text or len(text) > MAX_CHARACTERS:
         raise DataError(f"the twin has {len(text)} characters, expected 1 to {MAX_CHARACTERS}")
     present = [word for word in shared if word.lower() in text.lower() and word.lower() in original.lower()]
@@ -116,6 +125,11 @@ def _twin(sample: Sample, row: Completion, made_by: str) -> Sample:
         licence=sample.prompt.licence,
         meta={"trigger": present, "written_by": made_by},
     )
+    if sample.prompt.attack is not None:
+        if (messages := alike(prompt, sample.prompt, original)) is None:
+            raise DataError(f"the disguise ({sample.prompt.attack.name}) cannot be put around another request")
+        attack = sample.prompt.attack.model_copy(update={"parent_id": prompt.id})
+        prompt = prompt.model_copy(update={"messages": messages, "attack": attack})
     return Sample(id=prompt.id, role="counter", prompt=prompt, pair=sample.id)
 
 
