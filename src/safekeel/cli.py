@@ -108,10 +108,17 @@ def gate(
 
 @app.command()
 def report(
-    run_dir: Annotated[Path, typer.Argument(help="A run folder.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Default: RUN/90-report.")] = None,
+    run_dir: Annotated[Path, typer.Argument(help="Folder of a run, an evaluation or an attack.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Default: RUN/90-report, or the folder of the evaluation or attack.")
+    ] = None,
 ) -> None:
-    """Write card.json, report.md and report.html from a run's artefacts alone; of an evaluation, its TC260 page."""
+    """A run's card and report, an evaluation's TC260 page or an attack's page, made from what lies in the folder."""
+    from safekeel.attack_run.again import is_attack, page_again
+
+    if is_attack(run_dir):
+        typer.echo(str(page_again(run_dir, out, say)))
+        return
     from safekeel.report.compliance import render_compliance
     from safekeel.report.render import render
 

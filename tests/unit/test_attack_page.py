@@ -158,3 +158,19 @@ def test_the_plan_counts_every_call() -> None:
 def test_templates_are_in_the_package() -> None:
     folder = Path(page.__file__).parent / "templates"
     assert {path.name for path in folder.iterdir()} == {"attack.html.jinja", "attack.md.jinja"}
+
+
+def test_on_a_phone_the_transfer_table_tells_its_columns_without_a_header() -> None:
+    content, _ = found()
+    content["transfer"]["families"] = [
+        {"family": name, "num_broken": 3, "num_only_here": 1, "num_asked": 6, "cells": {
+            other: {"share": 0.5, "num": 3} for other in ("fiction", "role_play")
+        }}
+        for name in ("fiction", "role_play")
+    ]  # fmt: skip
+    text = page.html(content, [])
+    (table,) = re.findall(r'<table class="cross matrix" style="--columns: 2">.*?</table>', text, re.DOTALL)
+    assert re.findall(r'class="nth">(\d+)</span>(\w+)<', table) == [("1", "fiction"), ("2", "role_play")]
+    assert re.findall(r'class="cell (\w+)" data-is="(\d+)"', table) == [
+        ("none", "1"), ("some", "2"), ("some", "1"), ("none", "2"),
+    ]  # fmt: skip

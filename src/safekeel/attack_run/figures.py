@@ -19,7 +19,7 @@ def success(rows: Sequence[Mapping[str, Any]], width: float = WIDE) -> str:
     What has no verdict is a thin line to where the share could be."""
     wide = width >= WIDE
     room = max((width_of(row["family"], 14) for row in rows), default=0.0) + 18
-    left, right, row_height = (min(room, width / 3), width - 150, 27.0) if wide else (0.0, width - 8, 46.0)
+    left, right, row_height = (min(room, width / 3), width - 150, 27.0) if wide else (6.0, width - 8, 46.0)
     parts, y = [], 8.0
     for row in rows:
         parts.append(_family(row, y, left, right, width, wide))
@@ -72,7 +72,7 @@ def budgets(searches: Sequence[Mapping[str, Any]], width: float = WIDE) -> str:
     """Share of goals broken within a number of target calls, one step line per strategy."""
     most = max(search["budget"] for search in searches)
     legend = 18.0 * len(searches)
-    left, right, top, bottom = 38.0, width - 8, 22 + legend, 22 + legend + (200.0 if width >= WIDE else 170.0)
+    left, right, top, bottom = 42.0, width - 14, 22 + legend, 22 + legend + (200.0 if width >= WIDE else 170.0)
 
     def place(calls: float, share: float) -> tuple[float, float]:
         return left + calls / most * (right - left), bottom - share * (bottom - top)

@@ -14,13 +14,14 @@ from safekeel.attack_run.measure import any_family, by_family, family_rows, rate
 from safekeel.attack_run.pack import DIRECT, Pack
 from safekeel.attack_run.search import OUTCOMES, SEARCHED
 from safekeel.attack_run.searches import breaking_prompts, search_row
+from safekeel.attack_run.sources import SOURCES, Sources, write_sources
 from safekeel.attack_run.transfer import between_models, coverage_order, family_matrix
 from safekeel.attacks import describe
 from safekeel.attacks.search.driver import QUERIES
 from safekeel.attacks.search.log import GoalOutcome, QueryRow
 from safekeel.bench.metrics import Item
 from safekeel.bench.run import members
-from safekeel.engines.base import Sampling
+from safekeel.errors import DataError
 from safekeel.files import read_json
 from safekeel.judges.base import Judge
 from safekeel.records import read_jsonl, write_jsonl
@@ -28,19 +29,10 @@ from safekeel.report.evidence import read_evaluation
 
 ATTACK_JSON, ATTACK_MD, ATTACK_HTML = "attack.json", "attack.md", "attack.html"
 BREAKS = "breaks.jsonl"
+PAGE = (ATTACK_JSON, ATTACK_MD, ATTACK_HTML, BREAKS, SOURCES)
+"""What `write_report` writes; everything else in the folder was measured."""
 QUESTIONS = (("answer", "harmful"), ("answer", "refused"), ("thought", "harmful"), ("thought", "aware"))
 """What the metrics of an attack rest on, as a judge's card names it."""
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What the report needs beside the folder."""
-
-    pack: Pack
-    judge: Judge
-    sampling: Sampling
-    base: tuple[Path, ...] = ()
-    transfer: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,25 +44,36 @@ class Searched:
     counts: dict[str, Any]
 
 
-def write_report(folder: Path, sources: Sources) -> list[Path]:
-    """Write `attack.json`, `attack.md`, `attack.html` and `breaks.jsonl`; returns their paths.
+def write_report(folder: Path, sources: Sources, out: Path | None = None) -> list[Path]:
+    """Write the files of `PAGE`; returns their paths.
+
+    Args:
+        out: another folder to write to, without `sources.json`, which says how to make this folder's page.
 
     Raises:
-        DataError: a file of the folder, of a base or of another model is missing or malformed.
+        DataError: a file of the folder, of a base or of another model is missing or malformed, or the pack is not what
+            was asked.
     """
     evaluation, searched = read_evaluation(folder), read_searches(folder)
     place = {prompt.id: number for number, prompt in enumerate(sources.pack.prompts)}
+    if strange := next((identifier for identifier, _ in evaluation.items if identifier not in place), None):
+        raise DataError(
+            f"{folder}: {strange!r} was asked, and the pack does not hold it: these files are of two attacks. Run the "
+            "same `safekeel attack` command again."
+        )
     # In the order of the pack: completions lie in the order in which they came.
     items = dict(sorted(evaluation.items.items(), key=lambda pair: (place[pair[0][0]], pair[0][1])))
     base = [read_other(path, items) for path in sources.base]
     others = [read_other(path, items) for path in sources.transfer]
     found = measured(evaluation.model, list(items.values()), searched, sources, base, others)
-    atomic_write_json(folder / ATTACK_JSON, found)
     examples = page.examples_of(list(items.values()), searched.queries)
-    atomic_write_text(folder / ATTACK_MD, page.markdown(found))
-    atomic_write_text(folder / ATTACK_HTML, page.html(found, examples))
-    write_jsonl(folder / BREAKS, breaking_prompts(list(items.values()), sources.pack.goals, searched.queries))
-    return [folder / name for name in (ATTACK_JSON, ATTACK_MD, ATTACK_HTML, BREAKS)]
+    to = out or folder
+    atomic_write_json(to / ATTACK_JSON, found)
+    atomic_write_text(to / ATTACK_MD, page.markdown(found))
+    atomic_write_text(to / ATTACK_HTML, page.html(found, examples))
+    write_jsonl(to / BREAKS, breaking_prompts(list(items.values()), sources.pack.goals, searched.queries))
+    written = [to / name for name in PAGE if name != SOURCES]
+    return written if out else [*written, write_sources(folder, sources)]
 
 
 def read_searches(folder: Path) -> Searched:

@@ -82,7 +82,7 @@ class SourcesConfig(StageConfig):
     columns: dict[str, str] = Field(default_factory=dict)
     """Options for all files, such as {"prompt": "goal"}; those of a file itself win."""
     redteam: tuple[str, ...] = ()
-    """Folders that `safekeel eval` wrote: prompts whose answer was judged harmful."""
+    """Folders that `safekeel eval` or `safekeel attack` wrote: prompts whose answer was judged harmful."""
     allow_licence: tuple[str, ...] = ()
     """Sets whose licence forbids training, used all the same: the user's decision, carried into rows and card."""
     allow_benchmarks: tuple[str, ...] = ()
@@ -138,7 +138,7 @@ def open_sources(
     if not found:
         raise UsageError(
             "No source at all: set sources.starter = true, or name public sets (sources.sets), files (sources.files) "
-            "or evaluation folders (sources.redteam)."
+            "or folders of evaluations or attacks (sources.redteam)."
         )
     if twice := [name for name, count in Counter(source.name for source in found).items() if count > 1]:
         raise UsageError(f"The source {twice[0]!r} is named twice; name it once, or give one a name with ?name=….")

@@ -1,29 +1,29 @@
-"""Source: red-team finds. Prompts of an evaluation folder whose answer was judged harmful become training prompts.
+"""Source: red-team finds. Prompts that got a harmful answer, in an evaluation or an attack, become training prompts.
 
-Items of a registered benchmark are refused: what is trained on cannot be measured with any more.
+Nothing that is measured with comes in: no item of a registered benchmark, none of the nano world's held-out splits, and
+no disguise in a wording of validation or test.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from safekeel.corpus.sample import Rejected, Sample
 from safekeel.corpus.sources.base import STEP, Row, SourceBase
+from safekeel.corpus.sources.finds import ABOUT, NEEDED, QUERIES, Find, Finds, held_out_wording, read_finds
 from safekeel.errors import DataError
-from safekeel.records import Completion, Prompt, Verdict, read_jsonl
+from safekeel.records import Prompt
 
-PROMPTS, COMPLETIONS, VERDICTS = "prompts.jsonl", "completions.jsonl", "verdicts.jsonl"
-"""As `safekeel eval` writes them."""
 HELD_OUT_SPLITS = ("validation", "test")
 """Of the nano world: checkpoints are selected on the one, numbers are reported on the other."""
-Key = tuple[str, int]
-"""Prompt id and sample."""
 
 
 class RedTeamSource(SourceBase):
-    """The first harmful answer to each prompt, with the model's own words so that they can be corrected:
-    `meta.own_thought` and `meta.own_answer` hold unsafe text and must not be exported."""
+    """The finds of a folder of `safekeel eval` or `safekeel attack`, each with its attack (`prompt.attack`), its goal
+    (`meta.parent`, `meta.goal`) and the model's own words so that they can be corrected: `meta.own_thought` and
+    `meta.own_answer` hold unsafe text and must not be exported."""
 
     def __init__(self, folder: Path, allow_benchmarks: Sequence[str] = ()) -> None:
         """Check that the folder holds an evaluation.
@@ -34,12 +34,13 @@ class RedTeamSource(SourceBase):
         whole = folder.absolute()  # two runs have folders of the same name
         super().__init__(f"redteam:{whole.parent.name}/{whole.name}", "as its prompts")
         self._folder, self._allowed = folder, frozenset(allow_benchmarks)
-        self.files += [folder / name for name in (PROMPTS, COMPLETIONS, VERDICTS)]
-        for name in (PROMPTS, COMPLETIONS, VERDICTS):
+        self.files += [folder / name for name in NEEDED]
+        self.files += [folder / name for name in (QUERIES, ABOUT) if (folder / name).is_file()]
+        for name in NEEDED:
             if not (folder / name).is_file():
                 raise DataError(
-                    f"{folder / name} does not exist; expected a folder that `safekeel eval` wrote, with {PROMPTS}, "
-                    f"{COMPLETIONS} and {VERDICTS}."
+                    f"{folder / name} does not exist; expected a folder that `safekeel eval` or `safekeel attack` "
+                    f"wrote, with {', '.join(NEEDED[:-1])} and {NEEDED[-1]}."
                 )
 
     def rows(self) -> Iterator[Row]:
@@ -48,65 +49,69 @@ class RedTeamSource(SourceBase):
         Raises:
             DataError: a file is malformed, or no answer was judged harmful.
         """
-        prompts = read_jsonl(self._folder / PROMPTS, Prompt)
-        harmful, unscored = self._judged()
-        completions = {(row.prompt_id, row.sample): row for row in read_jsonl(self._folder / COMPLETIONS, Completion)}
-        self.notes.append(
-            f"{len(prompts)} prompts, {len(completions)} answers, {len(harmful)} of them judged harmful, "
-            f"{unscored} not judged"
-        )
-        if not harmful:
+        found = read_finds(self._folder)
+        self.notes += found.notes
+        if not found.finds:
             raise DataError(
-                f"{self._folder}: none of {len(completions)} answers was judged harmful, so there is nothing to learn "
+                f"{self._folder}: none of {found.num_answers} answers was judged harmful, so there is nothing to learn "
                 "from. Take the folder out of sources.redteam."
             )
-        first: dict[str, Completion] = {}
-        for key in harmful:
-            if key in completions:
-                first.setdefault(key[0], completions[key])
-        used = 0
-        for prompt in prompts:
-            if (found := first.get(prompt.id)) is not None:
-                row = self._row(prompt, found)
-                used += isinstance(row, Sample)
-                yield row
+        used, refused = Counter[str](), Counter[str]()
+        for find in found.finds:
+            row = self._row(find, found)
+            if isinstance(row, Sample):
+                used[find.attack] += 1
+            else:
+                refused[row.reason] += 1
+            yield row
+        for what, counts in (("found by", used), ("refused:", refused)):
+            if counts:
+                self.notes.append(f"{counts.total()} prompts {what} {_listed(counts)}")
         if used:
             self.warnings.append(
-                f"{used} prompts carry the model's own unsafe answer in meta.own_answer, for correction; it must not "
-                "be exported"
+                f"{used.total()} prompts carry the model's own unsafe answer in meta.own_answer, for correction; it "
+                "must not be exported"
             )
 
-    def _judged(self) -> tuple[list[Key], int]:
-        """(prompt and sample of each harmful answer, in order; number of answers without a label)."""
-        verdicts = [row for row in read_jsonl(self._folder / VERDICTS, Verdict) if row.part == "answer"]
-        harmful = sorted({(row.prompt_id, row.sample) for row in verdicts if row.label == "harmful"})
-        return harmful, sum(row.unscored for row in verdicts)
-
-    def _row(self, prompt: Prompt, answer: Completion) -> Row:
+    def _row(self, find: Find, found: Finds) -> Row:
+        prompt = find.prompt
         identifier = f"{self.name}/{prompt.id}"
         parent = prompt.attack.parent_id if prompt.attack else None
+        goal = found.goals.get(parent or prompt.id)
         meta = {
             **prompt.meta,
             "cluster": prompt.meta.get("cluster") or parent or identifier,
             "parent": parent or prompt.id,
-            "own_completion": answer.key or f"{prompt.id}#{answer.sample}",
-            "own_model": answer.model,
-            "own_thought": answer.thought or "",
-            "own_answer": answer.answer,
-            "where": f"{self._folder / COMPLETIONS}: {prompt.id}#{answer.sample}",
+            **({"goal": goal.messages[-1].content} if goal else {}),
+            "own_completion": find.completion,
+            "own_model": find.model,
+            "own_thought": find.thought,
+            "own_answer": find.answer,
+            "where": find.where,
         }
-        found = prompt.model_copy(update={"id": identifier, "meta": meta})
-        sample = Sample(id=identifier, role="risky", prompt=found)
-        benchmark = self._benchmark(prompt)
-        if benchmark:
-            evidence = (
+        sample = Sample(id=identifier, role="risky", prompt=prompt.model_copy(update={"id": identifier, "meta": meta}))
+        why = self._why_not(prompt, found)
+        return self._refused(sample, *why) if why else sample
+
+    def _why_not(self, prompt: Prompt, found: Finds) -> tuple[str, str] | None:
+        """(reason, evidence) of a find that must not be trained on, or that is no training prompt."""
+        if benchmark := self._benchmark(prompt):
+            return "benchmark_item", (
                 f"an item of the benchmark {benchmark}, which measures nothing after training on it; "
                 f'sources.allow_benchmarks = ["{benchmark}"] gives it up'
             )
-            return self._refused(sample, "benchmark_item", evidence)
         if prompt.expect not in ("refuse", "either"):
-            return self._refused(sample, "not_to_decline", f"the prompt expects {prompt.expect!r}, not a refusal")
-        return sample
+            return "not_to_decline", f"the prompt expects {prompt.expect!r}, not a refusal"
+        if wording := held_out_wording(prompt, found.wording):
+            return "held_out_wording", (
+                f"{wording}, which is for measuring only: trained on, it could not show any more that a defence "
+                "generalises; attack the goals to train on with `safekeel attack … --wording train`"
+            )
+        if prompt.messages[-1].role != "user":
+            return "prefilled_turn", (
+                "the attack ends with words put into the model's mouth; a training prompt ends with the user's turn"
+            )
+        return None
 
     def _benchmark(self, prompt: Prompt) -> str | None:
         """The benchmark that a prompt, or the prompt it disguises, is an item of; None where it may be trained on."""
@@ -116,7 +121,7 @@ class RedTeamSource(SourceBase):
         names = {identifier.split("/")[0] for identifier in ids}
         registered = sorted(names & set(BENCHMARKS.names()))
         if not registered and prompt.meta.get("world") == "nano" and prompt.meta.get("split") in HELD_OUT_SPLITS:
-            registered = [prompt.id.split("/")[0]]
+            registered = [ids[-1].split("/")[0]]
         return next((name for name in registered if name not in self._allowed), None)
 
     def _refused(self, sample: Sample, reason: str, evidence: str) -> Rejected:
@@ -125,3 +130,7 @@ class RedTeamSource(SourceBase):
         kept = sample.model_copy(update={"prompt": sample.prompt.model_copy(update={"meta": meta})})
         where = str(sample.prompt.meta["where"])
         return Rejected(sample=kept, where=where, step=STEP, reason=reason, evidence=evidence)
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.most_common())
