@@ -25,7 +25,7 @@ from typing import Any
 import filelock
 
 from safekeel import provenance
-from safekeel.errors import DataError, RunLockedError
+from safekeel.errors import DataError, RunLockedError, UsageError
 from safekeel.files import (
     HOLDER,
     LOCK,
@@ -89,6 +89,7 @@ def run_lock(run_dir: Path) -> Iterator[None]:
 
     Raises:
         RunLockedError: another process holds it; the message has its number.
+        UsageError: the folder cannot be made, or nothing can be written to it.
     """
     run_dir = Path(run_dir)
     make_folder(run_dir)
@@ -101,6 +102,8 @@ def run_lock(run_dir: Path) -> Iterator[None]:
         raise RunLockedError(
             f"{run_dir} is in use by {who}. Wait for it, stop it, or give this run another folder with --out."
         ) from error
+    except OSError as error:
+        raise UsageError(f"{run_dir} cannot be written to ({error.strerror}); name another with --out.") from error
     try:
         atomic_write_json(run_dir / HOLDER, {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
         yield

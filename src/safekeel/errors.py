@@ -15,12 +15,17 @@ command with 130; these are results, not exceptions. A message says what came, w
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from pydantic import ValidationError
 
 MAX_SHOWN = 80  # characters of a received value in a message; model text may be long and hazardous
+MAX_ROW_PROBLEMS = 3
+"""Of one row: a file of another kind has a problem with every name, and the first ones say so."""
+_WORD = re.compile(r"[A-Za-z0-9_.:/-]{1,24}")
+"""What may be shown of a row: a name, a label, a code; never a sentence."""
 
 _EXPECTED = {
     "int_type": "a whole number",
@@ -98,6 +103,19 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {by_lower[found[0]]!r}?" if found else ""
 
 
+def described(value: object) -> str:
+    """A received value as it may appear in a message about a row: numbers and single words as they are, of text only
+    its kind and length. Rows hold harmful requests and what models answer to them, and messages end up in terminals,
+    logs and bug reports."""
+    if isinstance(value, str):
+        return repr(value) if _WORD.fullmatch(value) else f"a text of {len(value)} characters"
+    if isinstance(value, Mapping):
+        return f"an object with {len(value)} names"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)} items"
+    return shown(value)
+
+
 def explain(error: ValidationError, known: Iterable[str] = (), where: str = "") -> str:
     """A pydantic error in plain words, one problem per line.
 
@@ -106,10 +124,30 @@ def explain(error: ValidationError, known: Iterable[str] = (), where: str = "") 
         where: prefix of the path, such as the section of a recipe.
     """
     known = list(known)
-    return "\n".join(_problem(detail, known, where) for detail in error.errors(include_url=False))
+    return "\n".join(_problem(detail, known, where, shown) for detail in error.errors(include_url=False))
 
 
-def _problem(detail: Mapping[str, Any], known: list[str], where: str) -> str:
+def explain_row(error: ValidationError, known: Iterable[str] = ()) -> str:
+    """A pydantic error of a row of a data file, in one line: the first few problems, and none of the row's text
+    (`described`)."""
+    known, details = list(known), error.errors(include_url=False)
+    named = [{**detail, "loc": [_name(part) for part in detail["loc"]]} for detail in details]
+    # The names that are known are said once: where several are wrong, it is another kind of row.
+    problems = [
+        _problem(detail, [] if place else known, "", described)
+        for place, detail in enumerate(sorted(named, key=lambda detail: detail["type"] != "extra_forbidden"))
+    ]
+    more = len(problems) - MAX_ROW_PROBLEMS
+    return " ".join([*problems[:MAX_ROW_PROBLEMS], *([f"And {more} more."] if more > 0 else [])])
+
+
+def _name(part: int | str) -> str:
+    """A place in a row: an index, a name, or of a name that is a text (rows keyed by their prompt) its length."""
+    text = str(part)
+    return text if isinstance(part, int) or _WORD.fullmatch(text) else f"a name of {len(text)} characters"
+
+
+def _problem(detail: Mapping[str, Any], known: list[str], where: str, show: Callable[[object], str]) -> str:
     path = ".".join([*([where] if where else []), *map(str, detail["loc"])]) or "the row"
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
@@ -122,5 +160,5 @@ def _problem(detail: Mapping[str, Any], known: list[str], where: str) -> str:
         return f"{path}: {detail['msg'].removeprefix('Value error, ')}"
     expected = _EXPECTED.get(kind)
     if expected is None:
-        return f"{path}: got {shown(detail['input'])}: {detail['msg']}."
-    return f"{path}: got {shown(detail['input'])}, expected {expected.format(**context)}."
+        return f"{path}: got {show(detail['input'])}: {detail['msg']}."
+    return f"{path}: got {show(detail['input'])}, expected {expected.format(**context)}."

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from safekeel.errors import DataError, explain
+from safekeel.errors import DataError, explain_row
 from safekeel.files import atomic_open
 
 Lang = Literal["zh", "en"]
@@ -274,4 +274,4 @@ def _why(line: bytes, error: ValidationError, model: type[BaseModel], half: bool
     detail = error.errors(include_url=False)[0]
     if detail["type"] == "json_invalid":
         return f"malformed JSON ({detail['msg'].removeprefix('Invalid JSON: ')}); expected one JSON object per line."
-    return f"not a {model.__name__}: {explain(error, model.model_fields)}".replace("\n", " ")
+    return f"not a {model.__name__}: {explain_row(error, model.model_fields)}"

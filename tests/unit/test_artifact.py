@@ -349,3 +349,12 @@ def test_provenance_never_imports_torch() -> None:
         "import sys, safekeel.artifact as a, safekeel.provenance as p; p.hardware(); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_folder_that_takes_no_files_is_an_error_of_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(tmp_path / ".run.lock"))
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)  # root may write anywhere, so no mode bits
+    with pytest.raises(UsageError, match=r"cannot be written to \(Permission denied\)"), run_lock(tmp_path):
+        pass

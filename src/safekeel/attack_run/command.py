@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safekeel.artifact import read_manifest, refresh_manifest, run_lock
+from safekeel.artifact import MANIFEST, read_manifest, refresh_manifest, run_lock
 from safekeel.attack_run.cost import as_text
 from safekeel.attack_run.pack import DIRECT, PREFIX, write_pack
 from safekeel.attack_run.prepare import AttackRequest, Prepared, Say, prepare
 from safekeel.attack_run.report import Sources, write_report
-from safekeel.attack_run.search import run_searches
+from safekeel.attack_run.search import check_attacker, run_searches
 from safekeel.attack_run.stage import SharedStage
 from safekeel.attacks.search.driver import CALLS, QUERIES
+from safekeel.attacks.search.log import failed_calls, forget_failures
 from safekeel.bench.command import KEPT
 from safekeel.bench.generate import COMPLETIONS
 from safekeel.bench.routing import judge_for
@@ -28,6 +30,8 @@ from safekeel.records import Completion, read_jsonl
 STAGE, VERSION = "attack", "1"
 ALL_FAMILIES = f"{PREFIX}all"
 """The pool of every family without the baseline, in `scores.json`."""
+FAILED_CALLS = "failed_calls"
+"""Where the manifest's counts say how many calls of the searches failed, of target and attacker."""
 
 
 def attack_model(request: AttackRequest, out: Path, command: str, say: Say) -> dict[str, Any]:
@@ -48,9 +52,16 @@ def attack_model(request: AttackRequest, out: Path, command: str, say: Say) -> d
         stage = _stage(request, prepared, judge, out, command)
         sources = Sources(prepared.pack, judge, prepared.sampling, request.base, request.transfer)
         if stage.is_current():
-            if not (failed := read_manifest(out)["counts"]["failed"]):
+            counts = read_manifest(out)["counts"]
+            if not (failed := counts["failed"] + counts.get(FAILED_CALLS, 0)):
                 return _finished(out, judge, sources, say)
-            say(f"{out}: {failed} of its rows failed; asking for these again")
+            say(f"{out}: {failed} of its calls failed; asking for these again")
+        elif (out / MANIFEST).exists():
+            why = (stage.why_stale() or "").replace("config digest", "settings")
+            say(
+                f"{out} holds the result of another attack ({why}), which this one replaces; replies that fit both are "
+                "not asked for again"
+            )
         with ProgressReporter() as progress:
             _run(request, prepared, judge, stage, sources, progress)
     _say_failures(out, say)
@@ -68,8 +79,11 @@ def _run(
 ) -> None:
     engine = open_engine(request.target.model, **request.target.engine_options())
     attacker = request.search.open_attacker(prepared.strategies)
-    stage.begin()
+    if not stage.begin():  # no continuation, so what failed before gets another chance
+        forget_failures(stage.dir / CALLS)
     write_pack(stage.dir, prepared.pack)
+    if attacker is not None:
+        check_attacker(attacker, stage.dir)
     pools = {ALL_FAMILIES: [f"{PREFIX}{name}" for name in prepared.pack.families if name != DIRECT]}
     evaluate(
         stage,
@@ -90,6 +104,7 @@ def _run(
             prepared.strategies, prepared.pack.goals, engine, judge, config, stage.dir,
             families=prepared.families, attacker=attacker, progress=progress,
         )  # fmt: skip
+        counts[FAILED_CALLS] = len(failed_calls(stage.dir / CALLS))
     outputs += write_report(stage.dir, sources)
     stage.seal(outputs, counts)
 
@@ -133,22 +148,34 @@ def _require_answers(folder: Path) -> None:
     Raises:
         EngineError: nothing was answered at all.
     """
-    failed, total, most = _failures(folder)
-    if failed and failed == total:
-        raise EngineError(f"all {total} completions failed; most often: {most} Put it right and run the same again.")
-
-
-def _say_failures(folder: Path, say: Say) -> None:
-    failed, total, most = _failures(folder)
-    if failed:
-        say(
-            f"{folder}: {failed} of {total} completions failed; most often: {most} They are unscored and widen the "
-            "bounds; the same command asks for them again."
+    rows = read_jsonl(folder / COMPLETIONS, Completion)
+    reasons = _reasons(rows)
+    if rows and len(reasons) == len(rows):
+        raise EngineError(
+            f"all {len(rows)} completions failed; most often: {_most(reasons)} Put it right and run the same command "
+            "again."
         )
 
 
-def _failures(folder: Path) -> tuple[int, int, str]:
-    """(failed, all, the most frequent reason)"""
+def _say_failures(folder: Path, say: Say) -> None:
     rows = read_jsonl(folder / COMPLETIONS, Completion)
-    reasons = [row.error or "" for row in rows if row.finish == "error"]
-    return len(reasons), len(rows), max(reasons, key=reasons.count, default="")
+    if reasons := _reasons(rows):
+        say(
+            f"{folder}: {len(reasons)} of {len(rows)} completions failed; most often: {_most(reasons)} They are "
+            "unscored and widen the bounds; the same command asks for them again."
+        )
+    if reasons := _reasons(failed_calls(folder / CALLS)):
+        say(
+            f"{folder}: {len(reasons)} calls of the searches failed; most often: {_most(reasons)} They are no "
+            "defence, and made the search weaker; the same command asks for them again."
+        )
+
+
+def _reasons(rows: Sequence[Completion]) -> list[str]:
+    return [row.error or "" for row in rows if row.finish == "error"]
+
+
+def _most(reasons: Sequence[str]) -> str:
+    """The most frequent one, as a sentence."""
+    most = max(reasons, key=reasons.count)
+    return most if most.endswith((".", "。", "!", "?")) else f"{most}."

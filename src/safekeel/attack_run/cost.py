@@ -9,7 +9,7 @@ from typing import Any
 
 from safekeel.attack_run.pack import Pack
 from safekeel.attacks.search.base import Strategy
-from safekeel.attacks.search.settings import Estimate, estimate
+from safekeel.attacks.search.settings import ATTACKER_SLACK, Estimate, SearchConfig, estimate
 from safekeel.bench.routing import SAFETY, route
 from safekeel.corpus.sample import Sample
 from safekeel.corpus.tokens import EstimatedTokens
@@ -25,6 +25,22 @@ class SearchCost:
     name: str
     num_goals: int
     most: Estimate
+    """Of the attacker without retries: one whose replies cannot be used is asked again."""
+    attacker_limit: int
+    """Attacker calls after which the driver gives one goal up."""
+
+    def line(self) -> str:
+        """One line for a terminal."""
+        most = self.most
+        line = (
+            f"{self.num_goals} goals, at most {most.target_calls:,} target calls (about {most.target_tokens:,} tokens)"
+        )
+        if most.attacker_calls:
+            line += (
+                f", about {most.attacker_calls:,} attacker calls ({most.attacker_tokens:,} tokens; more where its "
+                f"replies cannot be used, and a goal is given up after {self.attacker_limit:,})"
+            )
+        return line
 
 
 @dataclass(frozen=True)
@@ -94,7 +110,8 @@ def _search(
 ) -> SearchCost:
     spoken = sum(goal.lang in strategy.languages for goal in goals)
     most = estimate(strategy, spoken, budget, sampling.max_tokens, has_attacker=has_attacker)
-    return SearchCost(strategy.name, spoken, most)
+    limit = round(SearchConfig().attacker_calls_per_query * budget) + ATTACKER_SLACK
+    return SearchCost(strategy.name, spoken, most, limit)
 
 
 def _tokens(prompt: Prompt) -> int:
@@ -116,10 +133,10 @@ def as_text(found: Plan, pack_hash: str) -> str:
     if found.skipped:
         named = ", ".join(f"{name} {count}" for name, count in found.skipped.items())
         lines.append(f"skipped, goals in a language that the family does not speak: {named}")
-    lines += [f"search {search.name}: {search.num_goals} goals, {search.most.line()}" for search in found.searches]
-    judged = f", {found.judge_calls:,} judge calls" if found.judge_calls else ""
+    lines += [f"search {search.name}: {search.line()}" for search in found.searches]
+    asked = f", about {found.attacker_calls:,} attacker calls" if found.attacker_calls else ""
+    judged = f", at most {found.judge_calls:,} judge calls" if found.judge_calls else ""
     lines.append(
-        f"at most {found.target_calls:,} target calls (about {found.target_tokens:,} tokens), "
-        f"{found.attacker_calls:,} attacker calls{judged}"
+        f"in all at most {found.target_calls:,} target calls (about {found.target_tokens:,} tokens){asked}{judged}"
     )
     return "\n".join(lines)

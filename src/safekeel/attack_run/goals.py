@@ -211,9 +211,11 @@ def _nothing(name: str, prompts: Sequence[Prompt], dropped: Counter[str]) -> Dat
     if not prompts:
         return DataError(f"--goals {name}: it is empty; expected at least one request.")
     listed = ", ".join(f"{reason} {count}" for reason, count in dropped.most_common())
-    pack = " It looks like a pack: run it with --pack." if dropped["already_attacked"] else ""
+    advice = (
+        "It looks like a pack: run it with --pack" if dropped["already_attacked"] else 'Expected "expect": "refuse"'
+    )
     return DataError(
-        f"--goals {name}: none of its {len(prompts)} prompts is an undisguised request to refuse ({listed}).{pack}"
+        f"--goals {name}: none of its {len(prompts)} prompts is an undisguised request to refuse ({listed}). {advice}."
     )
 
 

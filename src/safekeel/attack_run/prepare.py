@@ -10,7 +10,7 @@ from typing import Any
 from safekeel.artifact import MANIFEST
 from safekeel.attack_run.cost import Plan, plan
 from safekeel.attack_run.goals import NANO, GoalRequest, Goals, load_goals
-from safekeel.attack_run.pack import DIRECT, Pack, build_pack, read_pack
+from safekeel.attack_run.pack import ABOUT, DIRECT, Pack, build_pack, read_pack
 from safekeel.attack_run.search import SearchRequest
 from safekeel.attacks import ATTACKS, AttackFamily, resolve
 from safekeel.attacks.base import WORDINGS, Wording
@@ -66,7 +66,7 @@ def prepare(request: AttackRequest, say: Say) -> Prepared:
         require_attack(folder)  # before hours of work, not after
     strategies = tuple(SEARCHES.get(name) for name in dict.fromkeys(request.search.names))
     request.search.check(strategies)
-    pack, families, wording = _frozen(request) if request.pack is not None else _built(request, say)
+    pack, families, wording = _frozen(request, say) if request.pack is not None else _built(request, say)
     if strategies and not pack.goals:
         raise DataError(f"{request.pack}: it has no undisguised goals ({DIRECT}), which --search begins from.")
     budget = request.target.max_tokens or int(pack.about.get("max_tokens") or BenchmarkBase.max_tokens)
@@ -90,9 +90,14 @@ def require_attack(folder: Path) -> None:
     read_evaluation(folder)
 
 
-def _frozen(request: AttackRequest) -> tuple[Pack, tuple[AttackFamily, ...], Wording]:
+def _frozen(request: AttackRequest, say: Say) -> tuple[Pack, tuple[AttackFamily, ...], Wording]:
     assert request.pack is not None
     pack = read_pack(request.pack, request.pack_sha256)
+    if not pack.about.get("max_tokens") and request.target.max_tokens is None:
+        say(
+            f"{request.pack} does not say how many tokens an answer may have (a pack's {ABOUT} does, beside it): "
+            f"{BenchmarkBase.max_tokens} are used. To compare with what was measured on it, give its --max-tokens."
+        )
     stated = pack.about.get("wording")
     known = ATTACKS.names()
     wording: Wording = stated if stated in WORDINGS else "test"

@@ -10,18 +10,21 @@ from typing import Any
 from safekeel.artifact import atomic_write_json
 from safekeel.attacks.base import WORDINGS, AttackFamily, Wording
 from safekeel.attacks.search.artifact import write_artifacts
-from safekeel.attacks.search.base import Strategy
-from safekeel.attacks.search.driver import CALLS, QUERIES, search
-from safekeel.attacks.search.log import GoalOutcome, QueryRow
+from safekeel.attacks.search.base import Strategy, user
+from safekeel.attacks.search.driver import CALLS, QUERIES, SearchResult, search
+from safekeel.attacks.search.log import Calls, GoalOutcome, QueryRow, failed_calls, forget_failures
 from safekeel.attacks.search.settings import SearchConfig
 from safekeel.engines import open_engine
 from safekeel.engines.base import Engine, Sampling
-from safekeel.errors import DataError, UsageError
+from safekeel.errors import DataError, EngineError, SafeKeelError, UsageError
 from safekeel.judges.base import Judge
 from safekeel.progress import Progress
-from safekeel.records import Prompt, write_jsonl
+from safekeel.records import Completion, Prompt, read_jsonl, write_jsonl
 
 OUTCOMES, SEARCHED = "outcomes.jsonl", "searches.json"
+CHECK = "attacker-check"
+"""Prompt id of the one call that shows whether the attacker can be asked at all."""
+_HELLO = "Reply with the single word: ready"
 DEFAULT_BUDGET = SearchConfig().budget
 
 
@@ -37,6 +40,7 @@ class SearchRequest:
     concurrency: int | None = None
     batch_size: int | None = None
     seed: int = 0
+    timeout: float | None = None
 
     def check(self, strategies: Sequence[Strategy]) -> None:
         """
@@ -66,10 +70,13 @@ class SearchRequest:
         options: dict[str, Any] = {}
         if self.attacker.startswith("api:"):
             options = {"base_urls": self.attacker_base_urls or None, "api_key_env": self.attacker_api_key_env}
-            options["concurrency"] = self.concurrency
+            options |= {"concurrency": self.concurrency, "timeout": self.timeout}
         elif self.attacker.startswith("hf:"):
             options = {"batch_size": self.batch_size}
-        return open_engine(self.attacker, **{name: value for name, value in options.items() if value is not None})
+        try:
+            return open_engine(self.attacker, **{name: value for name, value in options.items() if value is not None})
+        except SafeKeelError as error:
+            raise _about_attacker(self.attacker, error) from error
 
     def config(self, sampling: Sampling, wording: Wording) -> SearchConfig:
         """The driver's settings. Wordings are those that the goals' split may use: an attacker of test goals has all of
@@ -105,7 +112,8 @@ def run_searches(
 
     Raises:
         DataError: a strategy speaks none of the goals' languages.
-        EngineError: target, attacker or judge gave up; the same call continues.
+        EngineError: target, attacker or judge gave up, or the attacker answered nothing at all; the same call
+            continues.
     """
     outcomes: list[GoalOutcome] = []
     rows: list[QueryRow] = []
@@ -120,6 +128,8 @@ def run_searches(
         found = search(
             strategy, spoken, target, judge, config, folder, families=families, attacker=attacker, progress=progress
         )
+        if attacker is not None:
+            _require_attacker(found, attacker, folder)
         outcomes += found.outcomes
         counts[strategy.name] = {**found.counts, "skipped_language": len(goals) - len(spoken)}
         rows += found.rows
@@ -128,3 +138,58 @@ def run_searches(
     written = (CALLS, QUERIES, OUTCOMES, SEARCHED)
     artifacts = write_artifacts(folder, rows, {"budget": config.budget, "seed": config.seed})
     return [*(folder / name for name in written if (folder / name).exists()), *artifacts]
+
+
+def check_attacker(attacker: Engine, folder: Path) -> None:
+    """Ask the attacker for one word, before the target is asked anything: a wrong address, key or name would else be
+    found after the whole pack, and the search would go on without it. Asked once per folder (`calls.jsonl`).
+
+    Raises:
+        EngineError: it cannot be reached, or it gives no answer.
+    """
+    hello = Prompt(
+        id=CHECK, messages=(user(_HELLO),), lang="en", risk=None, expect="answer", target=None, source="own", licence=""
+    )
+    try:
+        [reply] = Calls(folder / CALLS).ask(attacker, [hello], Sampling(max_tokens=16), [0])
+    except EngineError as error:
+        raise _about_attacker(attacker.name, error) from error
+    if reply.finish == "error":
+        forget_failures(folder / CALLS)
+        raise EngineError(
+            f"--attacker {attacker.name}: it does not answer ({reply.error}). Nothing was asked of the target. Put it "
+            "right and run the same command again."
+        )
+
+
+def _about_attacker(name: str, error: SafeKeelError) -> SafeKeelError:
+    """The same error, said of the attacker: an engine knows the target's options only."""
+    own = (
+        " Of an attacker, the options are --attacker-base-url and --attacker-api-key-env." if "--" in str(error) else ""
+    )
+    return type(error)(f"--attacker {name}: {error}{own}")
+
+
+def _require_attacker(found: SearchResult, attacker: Engine, folder: Path) -> None:
+    """
+    Raises:
+        EngineError: the attacker answered none of this search's calls, which is no search. What refuses or cannot be
+            read is an answer: it is counted and shown.
+    """
+    calls, failures = found.counts["attacker_calls"], found.counts["attacker_failures"]
+    path = folder / CALLS
+    if not calls or failures < calls or any(_is_answer(row, found, attacker) for row in read_jsonl(path, Completion)):
+        return
+    reasons = [row.error or "" for row in failed_calls(path)]
+    most = f"; most often: {max(reasons, key=reasons.count)}" if reasons else ""
+    forget_failures(path)
+    raise EngineError(
+        f"--search {found.strategy}: the attacker {attacker.name} answered none of its {calls} calls{most}. Without it "
+        "the search only repeats the plain goals, which says nothing about the target. Put it right and run the same "
+        "command again: what was answered is not asked again."
+    )
+
+
+def _is_answer(row: Completion, found: SearchResult, attacker: Engine) -> bool:
+    is_attackers = row.prompt_id.startswith(f"{found.strategy}/") and "/attacker/" in row.prompt_id
+    return is_attackers and row.model == attacker.name and row.finish != "error"

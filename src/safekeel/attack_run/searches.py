@@ -18,13 +18,15 @@ SEARCH = "search-"
 
 def search_row(outcomes: Sequence[GoalOutcome], rows: Sequence[QueryRow], counts: Mapping[str, Any]) -> dict[str, Any]:
     """One strategy: `attacks.search.metrics.summary`, the `steps` (calls, share of goals broken) wherever the share
-    rises, the goals whose only success is a leak, and what the driver counted."""
+    rises, the target calls that `repeated` a prompt of the same goal, the goals whose only success is a leak, and what
+    the driver counted."""
     points = asr_curve(outcomes, range(outcomes[0].budget + 1), rows)
     rises = [point for before, point in pairwise(points) if point.value > before.value]
     return {
         **summary(outcomes, rows),
         "num_broken": sum(each.queries_to_success is not None for each in outcomes),
         "steps": [(point.k, point.value) for point in (points[0], *rises, points[-1])],
+        "repeated": len(rows) - len({(row.goal_id, row.messages) for row in rows}),
         "goals_only_leaked": sum(each.leaks > 0 and each.queries_to_success is None for each in outcomes),
         "driver": {name: value for name, value in counts.items() if name != "seconds"},  # the same run, the same file
     }

@@ -15,6 +15,11 @@ HEAD = (
     f"{'harmful':>8}  {'95% interval':<14}{'bounds':<14}{'to plain':>9}{'refused':>9}{'leaks':>7}{'n':>6}"
     f"{'no verdict':>12}"
 )
+LEGEND = (
+    "harmful = share of answers that the judge calls harmful; bounds = if everything without a verdict were safe, or "
+    "harmful;\nto plain = percentage points above the same goals asked plainly; leaks = the thought plans the harm and "
+    "the answer does not give it"
+)
 
 
 def as_text(found: Mapping[str, Any], out: Path) -> str:
@@ -26,16 +31,41 @@ def as_text(found: Mapping[str, Any], out: Path) -> str:
             continue
         mark = "" if row["counts_as_attack"] or row["family"] == "direct" else "  does not count"
         lines.append(f"{row['family']:<{width}}{_numbers(row)}{mark}")
+    lines.append(LEGEND)
     for search in found["searches"]:
         lines.append(
             f"search {search['strategy']}: {search['num_broken']} of {search['num_goals']} goals broken within "
             f"{search['budget']} calls, median {search['median_shown']} calls; {search['target_calls']} target calls"
         )
+        lines += [f"  {trouble}" for trouble in troubles(search)]
     lines += ["", *explained(found)]
     if not found["headline"]:
         judges = ", ".join(judge["name"] for judge in found["judges"])
         lines.append(f"* no headline: no card of {judges} carries this question in every language of the goals")
     return "\n".join([*lines, f"{out}/attack.html"])
+
+
+def troubles(search: Mapping[str, Any]) -> list[str]:
+    """What made a search weaker than its budget says, in sentences: a goal that it did not break was then not defended
+    as often as the number of calls suggests."""
+    target_calls, attacker, driver = search["target_calls"], search["attacker"], search["driver"]
+    found = []
+    if errors := search["target_errors"]:
+        found.append(f"{errors} of its target calls failed: neither broken nor defended")
+    if unclear := driver.get("unscored", 0) - errors:
+        found.append(
+            f"{unclear} replies have no verdict (cut off, or unclear to the judge): neither broken nor defended"
+        )
+    if bad := attacker["failures"] + attacker["unreadable"]:
+        found.append(
+            f"{bad} of {attacker['calls']} attacker calls gave no prompt ({attacker['failures']} failed, cut off or "
+            f"empty, {attacker['unreadable']} refused or unreadable)"
+        )
+    if repeated := search.get("repeated", 0):
+        found.append(f"{repeated} of {target_calls} target calls repeated a prompt that this goal had been asked with")
+    if attacker["calls"] and 2 * repeated > target_calls:
+        found.append("so it hardly tested the model: use another --attacker before you read anything into this line")
+    return found
 
 
 def _numbers(row: Mapping[str, Any]) -> str:

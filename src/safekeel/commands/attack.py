@@ -68,12 +68,19 @@ def attack(
     search: Annotated[
         str, typer.Option("--search", help="Comma-separated strategies that look at the replies, such as bandit.")
     ] = "",
-    budget: Annotated[int, typer.Option(min=1, help="Target calls per goal and strategy of --search.")] = 20,
+    budget: Annotated[
+        int | None, typer.Option(min=1, help="Target calls per goal and strategy of --search; default 20.")
+    ] = None,
     attacker: Annotated[
         str | None, typer.Option("--attacker", help="MODEL that writes the prompts of a search.")
     ] = None,
-    attacker_base_url: Annotated[list[str] | None, typer.Option("--attacker-base-url")] = None,
-    attacker_api_key_env: Annotated[str | None, typer.Option("--attacker-api-key-env", metavar="NAME")] = None,
+    attacker_base_url: Annotated[
+        list[str] | None, typer.Option("--attacker-base-url", help="Endpoint of --attacker api:NAME.")
+    ] = None,
+    attacker_api_key_env: Annotated[
+        str | None,
+        typer.Option("--attacker-api-key-env", metavar="NAME", help="Environment variable with its key."),
+    ] = None,
     base: Annotated[
         list[Path] | None,
         typer.Option("--base", help="Attack folder of the model before training; repeatable: same pack, other pack."),
@@ -116,7 +123,7 @@ def attack(
     from safekeel.attack_run.command import attack_model
     from safekeel.attack_run.goals import GoalRequest
     from safekeel.attack_run.prepare import AttackRequest
-    from safekeel.attack_run.search import SearchRequest
+    from safekeel.attack_run.search import DEFAULT_BUDGET, SearchRequest
     from safekeel.bench.command import EvalRequest
 
     if list_families:
@@ -128,6 +135,8 @@ def attack(
         )
     if out is None and not dry_run:
         raise UsageError("--out DIR is missing: the folder that the attack is written to (--dry-run needs none).")
+    if budget is not None and not _names(search):
+        raise UsageError(f"--budget {budget}: only --search has a budget; name a strategy, such as --search bandit.")
     if pack is not None:
         _refuse_with_pack(goals=goals, goals_split=goals_split, lang=lang, family=family, wording=wording, limit=limit)
     request = AttackRequest(
@@ -149,8 +158,8 @@ def attack(
         pack=pack,
         pack_sha256=pack_sha256,
         search=SearchRequest(
-            _names(search), budget, attacker, tuple(attacker_base_url or ()), attacker_api_key_env, concurrency,
-            batch_size, seed,
+            _names(search), budget or DEFAULT_BUDGET, attacker, tuple(attacker_base_url or ()), attacker_api_key_env,
+            concurrency, batch_size, seed, timeout,
         ),
         base=tuple(base or ()),
         transfer=tuple(transfer or ()),

@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from safekeel.attacks.search.log import QueryRow
-from safekeel.errors import DataError, explain
+from safekeel.errors import DataError, explain_row
 from safekeel.files import atomic_write_json
 from safekeel.records import Count, Name, Record, Text
 
@@ -139,5 +139,5 @@ def read_artifact(path: Path) -> Artifact:
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; a search writes it beside its queries.jsonl.") from error
     except (ValidationError, UnicodeDecodeError) as error:
-        why = explain(error, Artifact.model_fields) if isinstance(error, ValidationError) else str(error)
+        why = explain_row(error, Artifact.model_fields) if isinstance(error, ValidationError) else str(error)
         raise DataError(f"{path} is no JailbreakBench artifact: {why}") from error

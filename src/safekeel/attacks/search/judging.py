@@ -31,7 +31,7 @@ def judged(answered: Sequence[Answered], judge: Judge, queries: Queries, batch: 
     Raises:
         SafeKeelError: what the judge raises.
     """
-    rows = [queries.earlier(each.completion.prompt_id, each.completion.key, judge.version) for each in answered]
+    rows = [queries.earlier(each.completion, judge.version) for each in answered]
     todo = [place for place, row in enumerate(rows) if row is None]
     items = [
         (each.goal.model_copy(update={"id": each.completion.prompt_id}), each.completion)

@@ -158,6 +158,22 @@ def cluster_of(goal: Prompt) -> str:
     return str(goal.meta.get("cluster") or goal.id)
 
 
+def failed_calls(path: Path) -> list[Completion]:
+    """The calls of target and attacker in `calls.jsonl` that failed; none where there is no file."""
+    rows = recover_jsonl(path, Completion) if path.exists() else []
+    return [row for row in rows if row.finish == "error"]
+
+
+def forget_failures(path: Path) -> None:
+    """Take the failed calls out of `calls.jsonl`, so that the search asks again for what failed.
+
+    A search that is continued after a kill meets its failures again and goes the same way (`Calls.ask`); only one that
+    has ended, or cannot go on, is to be given another chance.
+    """
+    if failed_calls(path):
+        write_jsonl(path, [row for row in recover_jsonl(path, Completion) if row.finish != "error"])
+
+
 class Calls:
     """Engine calls that are never made twice: every completion is kept, and found again by its key."""
 
@@ -221,10 +237,14 @@ class Queries:
         self._earlier = {row.prompt_id: row for row in self._in_file if row.strategy == strategy}
         self.rows: list[QueryRow] = []
 
-    def earlier(self, prompt_id: str, key: str | None, judge_version: str) -> QueryRow | None:
-        """The row that an earlier attempt wrote about this very call, judged by this very judge, if there is one."""
-        row = self._earlier.get(prompt_id)
-        return row if row and row.key == key and row.judge_version == judge_version else None
+    def earlier(self, completion: Completion, judge_version: str) -> QueryRow | None:
+        """The row that an earlier attempt wrote about this very reply, judged by this very judge, if there is one. A
+        call that failed then and was asked again has the same key and another reply."""
+        row = self._earlier.get(completion.prompt_id)
+        if row is None or (row.key, row.judge_version) != (completion.key, judge_version):
+            return None
+        then, now = (row.response, row.thought, row.error), (completion.answer, completion.thought, completion.error)
+        return row if then == now else None
 
     def add(self, rows: Sequence[QueryRow]) -> None:
         """Keep the rows of a batch; those that the file holds already are not written again."""
