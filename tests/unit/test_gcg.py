@@ -127,12 +127,3 @@ def test_it_needs_weights_and_a_users_turn(engine: HfEngine, tmp_path: Path) -> 
     )
     with pytest.raises(DataError, match="expected the user's"):
         loss_of(engine, begun)
-
-
-def test_what_it_costs_is_said_before() -> None:
-    from safekeel.attacks.search import estimate
-
-    most = estimate(SEARCHES.get("gcg"), num_goals=10, budget=20)
-    assert most.forward_passes == 10 * 500 * 515
-    assert "2,575,000 forward passes" in most.line()
-    assert "forward passes" not in estimate(SEARCHES.get("bandit"), 10, 20).line()

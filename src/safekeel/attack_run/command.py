@@ -16,6 +16,7 @@ from safekeel.attack_run.search import check_attacker, run_searches
 from safekeel.attack_run.stage import SharedStage
 from safekeel.attacks.search.driver import CALLS, QUERIES
 from safekeel.attacks.search.log import failed_calls, forget_failures
+from safekeel.attacks.search.suffix_log import SUFFIXES
 from safekeel.bench.command import KEPT
 from safekeel.bench.generate import COMPLETIONS
 from safekeel.bench.routing import judge_for
@@ -123,7 +124,7 @@ def _stage(request: AttackRequest, prepared: Prepared, judge: Judge, out: Path, 
     if prepared.strategies:  # a search goes where its judge leads it: another judge makes it another search
         names = [family.name for family in prepared.families]
         config |= {"search": request.search.identity(), "families": names, "judge": judge.version}
-    kept = (*KEPT, CALLS, QUERIES)
+    kept = (*KEPT, CALLS, QUERIES, SUFFIXES)
     return SharedStage(out, STAGE, VERSION, config, [folder] if folder else [], target.seed, command, keep=kept)
 
 

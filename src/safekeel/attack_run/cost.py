@@ -40,6 +40,8 @@ class SearchCost:
                 f", about {most.attacker_calls:,} attacker calls ({most.attacker_tokens:,} tokens; more where its "
                 f"replies cannot be used, and a goal is given up after {self.attacker_limit:,})"
             )
+        if most.forward_passes:
+            line += f", {most.forward_passes:,} forward passes of the target (white box)"
         return line
 
 

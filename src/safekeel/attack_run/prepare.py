@@ -14,7 +14,6 @@ from safekeel.attack_run.pack import ABOUT, DIRECT, Pack, build_pack, read_pack
 from safekeel.attack_run.search import SearchRequest
 from safekeel.attacks import ATTACKS, AttackFamily, resolve
 from safekeel.attacks.base import WORDINGS, Wording
-from safekeel.attacks.search import SEARCHES
 from safekeel.attacks.search.base import Strategy
 from safekeel.bench.base import BenchmarkBase
 from safekeel.bench.command import EvalRequest, sampling_of
@@ -64,8 +63,7 @@ def prepare(request: AttackRequest, say: Say) -> Prepared:
     """
     for folder in (*request.base, *request.transfer):
         require_attack(folder)  # before hours of work, not after
-    strategies = tuple(SEARCHES.get(name) for name in dict.fromkeys(request.search.names))
-    request.search.check(strategies)
+    strategies = request.search.strategies(request.target.model)
     pack, families, wording = _frozen(request, say) if request.pack is not None else _built(request, say)
     if strategies and not pack.goals:
         raise DataError(f"{request.pack}: it has no undisguised goals ({DIRECT}), which --search begins from.")

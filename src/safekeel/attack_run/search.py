@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from safekeel.artifact import atomic_write_json
+from safekeel.attack_run.search_options import with_options
 from safekeel.attacks.base import WORDINGS, AttackFamily, Wording
+from safekeel.attacks.search import SEARCHES
 from safekeel.attacks.search.artifact import write_artifacts
 from safekeel.attacks.search.base import Strategy, user
 from safekeel.attacks.search.driver import CALLS, QUERIES, SearchResult, search
 from safekeel.attacks.search.log import Calls, GoalOutcome, QueryRow, failed_calls, forget_failures
 from safekeel.attacks.search.settings import SearchConfig
+from safekeel.attacks.search.suffix_log import SUFFIXES
 from safekeel.engines import open_engine
 from safekeel.engines.base import Engine, Sampling
 from safekeel.errors import DataError, EngineError, SafeKeelError, UsageError
@@ -41,12 +44,30 @@ class SearchRequest:
     batch_size: int | None = None
     seed: int = 0
     timeout: float | None = None
+    options: tuple[str, ...] = ()
+    """`STRATEGY.PARAMETER=VALUE` (`search_options`)."""
 
-    def check(self, strategies: Sequence[Strategy]) -> None:
-        """
+    def strategies(self, target: str) -> tuple[Strategy, ...]:
+        """The strategies named, with their options.
+
+        Args:
+            target: the model under attack, as the user names it.
+
         Raises:
-            UsageError: a strategy needs an attacker and there is none, or options without use.
+            UsageError: no such strategy or parameter (the nearest is offered), a strategy that needs an attacker or the
+                target's weights and there are none, or options without use.
         """
+        named = [SEARCHES.get(name) for name in dict.fromkeys(self.names)]
+        found = with_options(named, self.options)
+        self._check(found)
+        if white_box := [each.name for each in found if each.forward_passes and not target.startswith("hf:")]:
+            raise UsageError(
+                f"--search {','.join(white_box)}: it needs the target's weights; name MODEL as hf:PATH, or use a "
+                "strategy that only asks, such as bandit."
+            )
+        return found
+
+    def _check(self, strategies: Sequence[Strategy]) -> None:
         if needy := [strategy.name for strategy in strategies if strategy.needs_attacker and self.attacker is None]:
             raise UsageError(
                 f"--search {','.join(needy)}: it needs an attacker model: --attacker api:NAME with --attacker-base-url "
@@ -93,6 +114,7 @@ class SearchRequest:
             "attacker": self.attacker,
             "attacker_base_urls": list(self.attacker_base_urls),
             "seed": self.seed,
+            **({"options": list(self.options)} if self.options else {}),
         }
 
 
@@ -135,7 +157,7 @@ def run_searches(
         rows += found.rows
     write_jsonl(folder / OUTCOMES, outcomes)
     atomic_write_json(folder / SEARCHED, counts)
-    written = (CALLS, QUERIES, OUTCOMES, SEARCHED)
+    written = (CALLS, QUERIES, SUFFIXES, OUTCOMES, SEARCHED)
     artifacts = write_artifacts(folder, rows, {"budget": config.budget, "seed": config.seed})
     return [*(folder / name for name in written if (folder / name).exists()), *artifacts]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from safekeel.attack_run.page import worst_first
+from safekeel.attack_run.search_options import parameters
 from safekeel.attack_run.words import explained
 from safekeel.attacks import SUBSETS, describe
 from safekeel.attacks.search import SEARCHES
@@ -97,6 +98,8 @@ def listing() -> dict[str, Any]:
                 "source": each.source,
                 "languages": list(each.languages),
                 "needs_attacker": each.needs_attacker,
+                "needs_weights": each.forward_passes > 0,
+                "parameters": parameters(each),
                 "cost": each.cost,
             }
             for each in searches
@@ -120,5 +123,8 @@ def list_text() -> str:
     lines.append("searches (--search)")
     for each in found["searches"]:
         needs = "needs --attacker" if each["needs_attacker"] else "no attacker needed"
+        needs = "needs the weights: hf:" if each["needs_weights"] else needs
         lines.append(f"  {each['name']:<{width}}{','.join(each['languages']):<7}{each['goal']} ({needs})")
+        known = ", ".join(f"{name}={value}" for name, value in each["parameters"].items())
+        lines.append(f"  {'':<{width}}{'':<7}--search-option: {known}")
     return "\n".join(lines)

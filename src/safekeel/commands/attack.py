@@ -71,6 +71,10 @@ def attack(
     budget: Annotated[
         int | None, typer.Option(min=1, help="Target calls per goal and strategy of --search; default 20.")
     ] = None,
+    search_option: Annotated[
+        list[str] | None,
+        typer.Option("--search-option", metavar="NAME.PARAMETER=VALUE", help="Such as gcg.search_width=64 (--list)."),
+    ] = None,
     attacker: Annotated[
         str | None, typer.Option("--attacker", help="MODEL that writes the prompts of a search.")
     ] = None,
@@ -159,7 +163,7 @@ def attack(
         pack_sha256=pack_sha256,
         search=SearchRequest(
             _names(search), budget or DEFAULT_BUDGET, attacker, tuple(attacker_base_url or ()), attacker_api_key_env,
-            concurrency, batch_size, seed, timeout,
+            concurrency, batch_size, seed, timeout, tuple(search_option or ()),
         ),
         base=tuple(base or ()),
         transfer=tuple(transfer or ()),

@@ -57,16 +57,6 @@ class Estimate(NamedTuple):
     forward_passes: int = 0
     """Of the target's weights, beside the calls."""
 
-    def line(self) -> str:
-        """One line to print before a search starts."""
-        passes = f", {self.forward_passes:,} forward passes of the target (white box)"
-        attacker = f", {self.attacker_calls:,} attacker calls ({self.attacker_tokens:,} tokens)"
-        return (
-            f"at most {self.target_calls:,} target calls ({self.target_tokens:,} tokens)"
-            f"{attacker if self.attacker_calls else ''}, {self.judge_calls:,} replies to judge"
-            f"{passes if self.forward_passes else ''}"
-        )
-
 
 def estimate(
     strategy: Strategy,
