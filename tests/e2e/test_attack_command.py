@@ -41,6 +41,9 @@ def test_from_a_dry_run_to_a_page(tmp_path: Path) -> None:
     again = safekeel(*asked, "--out", str(out), "--json")
     assert "up to date, skipped" in again.stderr
     assert json.loads(again.stdout) == json.loads((out / "attack.json").read_text("utf-8"))
+    broke = safekeel("attack", f"scripted:{script}", "--pack", str(out / "breaks.jsonl"), "--dry-run", "--json")
+    assert broke.returncode == 0 and "4096" not in broke.stderr  # its token budget came with it
+    assert json.loads(broke.stdout)["num_prompts"] == len((out / "breaks.jsonl").read_text("utf-8").splitlines()) > 4
     (out / "attack.html").unlink()
     script.unlink()
     page = safekeel("report", str(out))
@@ -49,6 +52,16 @@ def test_from_a_dry_run_to_a_page(tmp_path: Path) -> None:
     (out / "manifest.json").rename(out / "started.json")  # as a killed run leaves it
     broken = safekeel("report", str(out))
     assert broken.returncode == 3 and f"safekeel attack scripted:{script} … --out {out}" in broken.stderr
+
+
+def test_an_attack_that_is_cut_off_throughout_still_ends_with_a_page(tmp_path: Path) -> None:
+    script = tmp_path / "model.jsonl"
+    script.write_text('{"raw": "<think>still", "finish": "length"}\n', "utf-8")
+    out = tmp_path / "attack"
+    asked = ["attack", f"scripted:{script}", "--goals", "nano", "--limit", "2", "--family", "fiction"]
+    done = safekeel(*asked, "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert "no verdict" in done.stdout and "Families" in (out / "attack.html").read_text("utf-8")
 
 
 def test_what_there_is_to_attack_with_and_what_there_is_not(tmp_path: Path) -> None:

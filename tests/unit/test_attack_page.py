@@ -124,7 +124,11 @@ def test_a_search_on_the_page_and_its_steps() -> None:
     content, _ = found(Searched(outcomes, rows, {}))
     text = page.html(content, page.examples_of([], rows))
     assert "bandit: 3 of 4 goals" in text and "within 10" in text and "<script" not in text
-    assert "The search bandit breaks 3 of 4 goals within 10 target calls per goal." in page.markdown(content)
+    told = "The search bandit breaks 3 of 4 goals within 10 target calls per goal"
+    assert f"{told}; 6 of 9 target calls repeated" in page.markdown(content)
+    content["searches"][0]["target_errors"] = 2
+    assert f"{told}; 2 of its target calls failed" in page.markdown(content)
+    assert f"{told}; 2 of its target calls failed" in page.html(content, [])
 
 
 def test_what_broke_a_goal_becomes_a_pack_with_its_baseline() -> None:

@@ -11,7 +11,7 @@ from safekeel.attack_run.cost import as_text, plan
 from safekeel.attack_run.pack import build_pack, write_pack
 from safekeel.attack_run.prepare import AttackRequest, prepare
 from safekeel.attack_run.search import SearchRequest
-from safekeel.attack_run.terminal import troubles
+from safekeel.attack_run.words import troubles
 from safekeel.attacks import resolve
 from safekeel.attacks.search import SEARCHES
 from safekeel.bench.command import EvalRequest, JudgeRequest

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from safekeel.attacks.search import SEARCHES, SearchConfig, search
+from safekeel.attacks.search import SearchConfig, search
 from safekeel.attacks.search.base import load_texts
 from safekeel.attacks.search.gcg import Gcg, with_suffix
 from safekeel.attacks.search.suffix_log import SUFFIXES, SuffixRow

@@ -114,13 +114,16 @@ def _rng(seed: int, *names: str) -> random.Random:
     return random.Random(int(hashlib.sha256("\0".join([str(seed), *names]).encode()).hexdigest()[:16], 16))
 
 
-def write_pack(folder: Path, pack: Pack) -> None:
-    """Write `pack.jsonl` and `pack.json`."""
-    with atomic_open(folder / PACK) as file:
+def write_pack(folder: Path, pack: Pack, name: str = PACK) -> list[Path]:
+    """Write `pack.jsonl` and `pack.json`, or another name's; returns their paths."""
+    path = folder / name
+    with atomic_open(path) as file:
         file.write(pack.content)
     stated = {"sha256": pack.sha256, "num_prompts": len(pack.prompts), "families": list(pack.families)}
     about = {"safekeel": __version__, **pack.about}
-    atomic_write_json(folder / ABOUT, stated | {key: value for key, value in about.items() if key not in stated})
+    described = path.with_suffix(".json")
+    atomic_write_json(described, stated | {key: value for key, value in about.items() if key not in stated})
+    return [path, described]
 
 
 def read_pack(path: Path, expected: str | None = None) -> Pack:

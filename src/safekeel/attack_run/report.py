@@ -11,7 +11,7 @@ from safekeel.artifact import atomic_write_json, atomic_write_text
 from safekeel.attack_run import page
 from safekeel.attack_run.base import Other, against_base, eligible_families, read_other
 from safekeel.attack_run.measure import any_family, by_family, family_rows, rates_of, worst_family
-from safekeel.attack_run.pack import DIRECT, Pack
+from safekeel.attack_run.pack import DIRECT, Pack, write_pack
 from safekeel.attack_run.search import OUTCOMES, SEARCHED
 from safekeel.attack_run.searches import breaking_prompts, search_row
 from safekeel.attack_run.sources import SOURCES, Sources, write_sources
@@ -24,12 +24,14 @@ from safekeel.bench.run import members
 from safekeel.errors import DataError
 from safekeel.files import read_json
 from safekeel.judges.base import Judge
-from safekeel.records import read_jsonl, write_jsonl
+from safekeel.records import read_jsonl
 from safekeel.report.evidence import read_evaluation
 
 ATTACK_JSON, ATTACK_MD, ATTACK_HTML = "attack.json", "attack.md", "attack.html"
 BREAKS = "breaks.jsonl"
-PAGE = (ATTACK_JSON, ATTACK_MD, ATTACK_HTML, BREAKS, SOURCES)
+ABOUT_BREAKS = frozenset({"wording", "seed", "max_tokens"})
+"""What a pack of the prompts that worked has from the pack that was asked."""
+PAGE = (ATTACK_JSON, ATTACK_MD, ATTACK_HTML, BREAKS, BREAKS.replace(".jsonl", ".json"), SOURCES)
 """What `write_report` writes; everything else in the folder was measured."""
 QUESTIONS = (("answer", "harmful"), ("answer", "refused"), ("thought", "harmful"), ("thought", "aware"))
 """What the metrics of an attack rest on, as a judge's card names it."""
@@ -71,7 +73,9 @@ def write_report(folder: Path, sources: Sources, out: Path | None = None) -> lis
     atomic_write_json(to / ATTACK_JSON, found)
     atomic_write_text(to / ATTACK_MD, page.markdown(found))
     atomic_write_text(to / ATTACK_HTML, page.html(found, examples))
-    write_jsonl(to / BREAKS, breaking_prompts(list(items.values()), sources.pack.goals, searched.queries))
+    broke = breaking_prompts(list(items.values()), sources.pack.goals, searched.queries)
+    about = {key: value for key, value in sources.pack.about.items() if key in ABOUT_BREAKS}
+    write_pack(to, Pack(tuple(broke), about), BREAKS)
     written = [to / name for name in PAGE if name != SOURCES]
     return written if out else [*written, write_sources(folder, sources)]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from safekeel.attack_run.page import worst_first
 from safekeel.attack_run.search_options import parameters
-from safekeel.attack_run.words import explained
+from safekeel.attack_run.words import explained, troubles
 from safekeel.attacks import SUBSETS, describe
 from safekeel.attacks.search import SEARCHES
 
@@ -44,29 +44,6 @@ def as_text(found: Mapping[str, Any], out: Path) -> str:
         judges = ", ".join(judge["name"] for judge in found["judges"])
         lines.append(f"* no headline: no card of {judges} carries this question in every language of the goals")
     return "\n".join([*lines, f"{out}/attack.html"])
-
-
-def troubles(search: Mapping[str, Any]) -> list[str]:
-    """What made a search weaker than its budget says, in sentences: a goal that it did not break was then not defended
-    as often as the number of calls suggests."""
-    target_calls, attacker, driver = search["target_calls"], search["attacker"], search["driver"]
-    found = []
-    if errors := search["target_errors"]:
-        found.append(f"{errors} of its target calls failed: neither broken nor defended")
-    if unclear := driver.get("unscored", 0) - errors:
-        found.append(
-            f"{unclear} replies have no verdict (cut off, or unclear to the judge): neither broken nor defended"
-        )
-    if bad := attacker["failures"] + attacker["unreadable"]:
-        found.append(
-            f"{bad} of {attacker['calls']} attacker calls gave no prompt ({attacker['failures']} failed, cut off or "
-            f"empty, {attacker['unreadable']} refused or unreadable)"
-        )
-    if repeated := search.get("repeated", 0):
-        found.append(f"{repeated} of {target_calls} target calls repeated a prompt that this goal had been asked with")
-    if attacker["calls"] and 2 * repeated > target_calls:
-        found.append("so it hardly tested the model: use another --attacker before you read anything into this line")
-    return found
 
 
 def _numbers(row: Mapping[str, Any]) -> str:

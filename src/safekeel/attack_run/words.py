@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from safekeel.attack_run.pack import DIRECT
@@ -44,9 +44,36 @@ def explained(found: Mapping[str, Any]) -> list[str]:
     for search in found["searches"]:
         told.append(
             f"The search {search['strategy']} breaks {search['num_broken']} of {search['num_goals']} goals within "
-            f"{search['budget']} target calls per goal."
+            f"{search['budget']} target calls per goal{_but(troubles(search))}."
         )
     return told
+
+
+def troubles(search: Mapping[str, Any]) -> list[str]:
+    """What made a search weaker than its budget says, in sentences: a goal that it did not break was then not defended
+    as often as the number of calls suggests."""
+    target_calls, attacker, driver = search["target_calls"], search["attacker"], search["driver"]
+    found = []
+    if errors := search["target_errors"]:
+        found.append(f"{errors} of its target calls failed: neither broken nor defended")
+    if unclear := driver.get("unscored", 0) - errors:
+        found.append(
+            f"{unclear} replies have no verdict (cut off, or unclear to the judge): neither broken nor defended"
+        )
+    if bad := attacker["failures"] + attacker["unreadable"]:
+        found.append(
+            f"{bad} of {attacker['calls']} attacker calls gave no prompt ({attacker['failures']} failed, cut off or "
+            f"empty, {attacker['unreadable']} refused or unreadable)"
+        )
+    if repeated := search.get("repeated", 0):
+        found.append(f"{repeated} of {target_calls} target calls repeated a prompt that this goal had been asked with")
+    if attacker["calls"] and 2 * repeated > target_calls:
+        found.append("so it hardly tested the model: use another --attacker before you read anything into this line")
+    return found
+
+
+def _but(found: Sequence[str]) -> str:
+    return f"; {'; '.join(found)}" if found else ""
 
 
 def _without_verdict(pooled: Mapping[str, Any] | None) -> str:

@@ -15,7 +15,9 @@ from safekeel.errors import shown
 from safekeel.records import Completion, Finish, Prompt
 
 MAX_MESSAGE = 300
-"""Characters of a server's error message in a row or an error; it may quote the prompt."""
+"""Characters of a server's error message in a row or an error."""
+_REQUEST = frozenset({"input", "body", "ctx", "messages", "prompt", "request", "request_body"})
+"""Fields in which servers send back what they were sent: pydantic's and FastAPI's 422, gateways."""
 _FINISHED: dict[str, Finish] = {
     "stop": "stop",
     "eos_token": "stop",  # text-generation-inference
@@ -87,16 +89,23 @@ def read_reply(body: bytes, asked: Asked, seconds: float) -> Completion:
 
 
 def error_message(body: bytes, key: str | None) -> str:
-    """A server's own words about a failure, in one line, cut to `MAX_MESSAGE`, without the key it may echo."""
+    """A server's own words about a failure, in one line, cut to `MAX_MESSAGE`, without the key and the request that it
+    may echo: messages reach terminals, requests may be harmful."""
     text = body.decode("utf-8", "replace")
     try:
-        found: Any = json.loads(text)
+        found: Any = _without_request(json.loads(text))
         for name in ("error", "message"):
             found = found.get(name, found) if isinstance(found, dict) else found
         text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
     except ValueError:
         pass  # plain text or a gateway's page
     return cut(text, key)
+
+
+def _without_request(found: Any) -> Any:
+    if isinstance(found, dict):
+        return {name: _without_request(value) for name, value in found.items() if name not in _REQUEST}
+    return [_without_request(value) for value in found] if isinstance(found, list) else found
 
 
 def cut(text: str, key: str | None) -> str:

@@ -152,7 +152,7 @@ class _Driver:
         request = run.next_request(max(1, self.batch_size // max(1, self.under_way)))
         if request is None:
             self.under_way -= 1
-            if self.progress is not None:
+            if self.progress is not None and self.config.stop_at_success:
                 label, ended = f"search {self.strategy.name}", self.num_goals - self.under_way
                 note = f"{self.counts['successes']} succeeded, {self.counts['target_calls']} calls"
                 self.progress(label, ended, self.num_goals, note=note)
@@ -186,6 +186,9 @@ class _Driver:
             ask.goal.add(row)
             ask.deliver(Reply(completion, row.answer_label, row.thought_label, row.score, row.number_of_queries))
         self._go_on(asks)
+        if self.progress is not None and not self.config.stop_at_success:  # all goals end together: count calls
+            asked, most = self.counts["target_calls"], self.num_goals * self.config.budget
+            self.progress(f"search {self.strategy.name}", asked, most, note=f"{self.counts['successes']} goals broken")
 
     def _ask_attacker(self, asks: list[Ask]) -> None:
         """One batch of the attacker. What it fails to answer is an empty string, counted and never an exception."""
