@@ -10,7 +10,7 @@ from safekeel.errors import DataError, EngineError, UsageError
 from safekeel.judges.base import Agreement, JudgeCard
 from safekeel.judges.guard import GuardJudge
 from safekeel.judges.llm import LlmJudge
-from safekeel.judges.open import notice, open_judge
+from safekeel.judges.open import check_name, notice, open_judge
 from safekeel.judges.panel import Cascade, Vote
 from safekeel.judges.rules import RulesJudge
 
@@ -138,3 +138,13 @@ def test_a_card_counts_for_its_own_judge_and_version_only(script: str, tmp_path:
             open_judge(script, card=_card(tmp_path / "other.json", name, version))
     with pytest.raises(DataError, match="does not exist"):
         open_judge(script, card=tmp_path / "none.json")
+
+
+def test_names_are_checked_without_opening_anything() -> None:
+    for name in ("linear", "rules", "hf:/nowhere", "llm:api:m", "guard:api:Qwen3Guard-Gen-8B", "vote:rules,linear"):
+        check_name(name)
+    for name in ("liner", "linear:", "llm:", "hf", "vote:rules,liner"):
+        with pytest.raises(UsageError, match="unknown"):
+            check_name(name)
+    with pytest.raises(UsageError, match="Did you mean 'linear'"):
+        check_name("liner")

@@ -61,7 +61,13 @@ PlainTemplate = Annotated[
 def judge_request(
     name: str, urls: list[str] | None, key_variable: str | None, card: Path | None, rubric: str, second: str | None
 ) -> JudgeRequest:
-    """The judge that the options name."""
-    from safekeel.bench.command import JudgeRequest
+    """The judge that the options name.
 
+    Raises:
+        UsageError: no judge has that name.
+    """
+    from safekeel.bench.command import JudgeRequest
+    from safekeel.judges.open import check_name
+
+    check_name(name)
     return JudgeRequest(name, tuple(urls or ()), key_variable, card=card, rubric=rubric, second=second)

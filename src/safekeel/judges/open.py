@@ -92,6 +92,18 @@ def open_judge(
     return judge
 
 
+def check_name(spec: str) -> None:
+    """Refuse a name that no judge can have, before anything is opened: items with a grader of their own open none.
+
+    Raises:
+        UsageError: no such judge.
+    """
+    for part in _members(spec):
+        kind, _, rest = part.partition(":")
+        if part not in EMBEDDED and not (rest and kind in ("llm", "guard", *ENGINES.names())):
+            raise _unknown(part)
+
+
 def notice(spec: str) -> str | None:
     """One line about what a name was taken for, where a user may have meant something else; None otherwise."""
     found = []
