@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from safekeel.attacks.rounds import KINDS_OF_FAILURE
 from safekeel.report.card import build_card
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs/results/redteam"
@@ -17,10 +18,10 @@ ROWS, TABLE = "redteam.json", "redteam.md"
 SIDES = ("seen", "unseen", "search")
 HEADS = {
     "en": (
-        "after", "seen families, 20 queries", "unseen families, 20 queries", "all families, 100 queries",
-        "queries refused",
+        "after", "seen families, 20 queries", "refused", "unseen families, 20 queries", "refused",
+        "all families, 100 queries", "refused",
     ),
-    "zh": ("之后", "见过的攻击族，20 次", "未见的攻击族，20 次", "全部攻击族，100 次", "被拒的查询"),
+    "zh": ("之后", "见过的攻击族，20 次", "被拒", "未见的攻击族，20 次", "被拒", "全部攻击族，100 次", "被拒"),
 }  # fmt: skip
 NAMES = {
     "base": {"en": "(base)", "zh": "（基础模型）"},
@@ -42,7 +43,7 @@ def _read(run: Path) -> dict[str, Any]:
     card = build_card(run, None)
     attacks = sorted(run.glob("rounds/*/50-attack/manifest.json"))
     counts = [json.loads(path.read_text("utf-8"))["counts"] for path in attacks]
-    wanted = ("goals", "successes", "target_calls", "slots_busy", "finds")
+    wanted = ("goals", "successes", "target_calls", "slots_busy", "finds", *KINDS_OF_FAILURE)
     return {
         "curve": json.loads((run / "rounds/curve.json").read_text("utf-8")),
         "attacks": [{name: each[name] for name in wanted} for each in counts],
@@ -53,13 +54,15 @@ def _read(run: Path) -> dict[str, Any]:
 
 
 def table(lang: str) -> str:
-    """Goals that hold, by round: mean over the runs, and the range."""
+    """Goals that hold, by round: mean over the runs, and the range; beside it the share of queries refused."""
     runs = json.loads((FOLDER / ROWS).read_text("utf-8"))
     lines = ["| " + " | ".join(HEADS[lang]) + " |", "|---" * len(HEADS[lang]) + "|"]
     for index, row in enumerate(runs[0]["curve"]):
         cells = [NAMES[row["round"]][lang]]
-        cells += [_spread([run["curve"][index][side]["dsr"] for run in runs]) for side in SIDES]
-        cells.append(_spread([run["curve"][index]["search"]["refused_per_call"] for run in runs]))
+        for side in SIDES:
+            found = [run["curve"][index][side] for run in runs]
+            cells.append(_spread([each["dsr"] for each in found]))
+            cells.append(f"{sum(each['refused_per_call'] for each in found) / len(found):.0%}")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

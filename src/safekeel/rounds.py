@@ -117,7 +117,7 @@ def _measured(pipeline: Pipeline, name: str, model: str) -> dict[str, Any]:
     identity = config.model_dump(mode="json", exclude={"num_rounds", "num_goals", "budget"})
     identity |= {"words": pipeline.words.digests(), "max_tokens": pipeline.recipe.eval.max_tokens}
     inputs = [model, "05-eval-before/families.json"]
-    if stage := pipeline.stage(folder, f"{rounds.STAGE}-search", rounds.VERSION, identity, inputs, config.seed):
+    if stage := pipeline.stage(folder, rounds.SEARCH_STAGE, rounds.SEARCH_VERSION, identity, inputs, config.seed):
         goals = world.refuse_items(pipeline.words, "test", config.num_test_goals, config.seed)
         rounds.held_out(
             config, stage, goals, dict(eligible(pipeline)), pipeline.engine(model), pipeline.judge,

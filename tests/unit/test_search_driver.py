@@ -98,8 +98,10 @@ def test_a_strategy_that_ends_is_exhausted(tmp_path: Path) -> None:
     assert (found.outcomes[0].status, found.outcomes[0].queries) == ("exhausted", 3)
 
 
-def test_batches_are_full_with_many_goals(tmp_path: Path) -> None:
-    """At least 90% of the slots: 150 goals that break under different families, batches of 16."""
+@pytest.mark.parametrize(("num_goals", "budget"), [(150, 12), (15, 40)])
+def test_batches_are_full(num_goals: int, budget: int, tmp_path: Path) -> None:
+    """At least 90% of the slots: goals that break under different families, batches of 16; with fewer goals than
+    slots, too, since each then tries several disguises at once."""
     words = ("Zed", "film", "lecture", "gladly", "reverse")
 
     def says(messages: Any) -> str:
@@ -110,16 +112,16 @@ def test_batches_are_full_with_many_goals(tmp_path: Path) -> None:
     engine = SmallEngine(says, batch_size=16)
     found = search(
         SEARCHES.get("bandit"),
-        [goal(n) for n in range(150)],
+        [goal(n) for n in range(num_goals)],
         engine,
         TextJudge(),
-        SearchConfig(budget=12),
+        SearchConfig(budget=budget),
         tmp_path,
         families=FAMILIES,
     )
     assert found.counts["slots_busy"] >= 0.9
     assert found.counts["slots_busy"] == pytest.approx(len(engine.asked) / (16 * len(engine.batches)), abs=1e-4)
-    assert 50 < found.counts["successes"] < 150
+    assert num_goals / 3 < found.counts["successes"] < num_goals
 
 
 def test_the_attacker_works_until_the_targets_batch_is_full(tmp_path: Path) -> None:

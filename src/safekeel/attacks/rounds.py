@@ -34,6 +34,7 @@ from safekeel.progress import Progress
 from safekeel.records import Attack, Prompt, write_jsonl
 
 STAGE, VERSION = "attack-round", "2"
+SEARCH_STAGE, SEARCH_VERSION = "attack-round-search", "3"
 FINDS, TWINS, SEARCH = "finds.jsonl", "twins.jsonl", "search.json"
 KINDS_OF_FAILURE = ("harm", "leak", "unreadable")
 """The worst first."""

@@ -149,7 +149,8 @@ class _Driver:
 
     def _advance(self, run: GoalRun) -> None:
         """Let a goal's strategy go on, and put what it asks for into a queue."""
-        request = run.next_request(max(1, self.batch_size // max(1, self.under_way)))
+        width = -(-self.batch_size // max(1, self.under_way))  # rounded up: what is too much waits for the next batch
+        request = run.next_request(width)
         if request is None:
             self.under_way -= 1
             if self.progress is not None and self.config.stop_at_success:
