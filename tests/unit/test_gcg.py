@@ -11,7 +11,7 @@ import torch
 
 from safekeel.attacks.search import SearchConfig, search
 from safekeel.attacks.search.base import load_texts
-from safekeel.attacks.search.gcg import Gcg, with_suffix
+from safekeel.attacks.search.gcg import Gcg, asked_at, with_suffix
 from safekeel.attacks.search.suffix_log import SUFFIXES, SuffixRow
 from safekeel.chat import completion_text, generation_prompt, prompt_ids
 from safekeel.engines.hf import HfEngine
@@ -87,9 +87,9 @@ def test_steps_are_kept_and_not_taken_again(engine: HfEngine, tmp_path: Path, mo
     first = search(SMALL, goals, engine, judge, config, tmp_path)
     rows = read_jsonl(tmp_path / SUFFIXES, SuffixRow)
     assert sorted((row.goal_id, row.step) for row in rows) == sorted((g.id, n) for g in goals for n in range(4))
-    assert [row.label for row in first.rows if row.goal_id == goals[0].id] == ["step 0", "step 2"]
-    asked = next(row for row in first.rows if row.label == "step 2" and row.goal_id == goals[1].id)
-    told = next(row.text for row in rows if (row.goal_id, row.step) == (goals[1].id, 1))
+    assert [row.label for row in first.rows if row.goal_id == goals[0].id] == ["step 0", "step 4"]
+    asked = next(row for row in first.rows if row.label == "step 4" and row.goal_id == goals[1].id)
+    told = next(row.text for row in rows if (row.goal_id, row.step) == (goals[1].id, 3))
     assert asked.messages[-1].content == goals[1].messages[-1].content + told
 
     lines = (tmp_path / SUFFIXES).read_text("utf-8").splitlines()
@@ -104,6 +104,17 @@ def test_steps_are_kept_and_not_taken_again(engine: HfEngine, tmp_path: Path, mo
     }
     other = search(replace(SMALL, top_k=8), goals[:1], engine, judge, config, tmp_path)  # other settings: other steps
     assert len(taken) > 1 and other.counts["target_calls"] == 2
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "budget", "expected"),
+    [(500, 1, {500}), (500, 2, {0, 500}), (4, 3, {0, 2, 4}), (3, 20, {0, 1, 2, 3}), (500, 20, None)],
+)
+def test_the_target_is_asked_from_the_first_step_to_the_last(
+    num_steps: int, budget: int, expected: set[int] | None
+) -> None:
+    found = asked_at(num_steps, budget)
+    assert found == expected if expected else {0, 500} <= found and len(found) == 20
 
 
 def test_steps_lower_the_loss(engine: HfEngine, tmp_path: Path) -> None:

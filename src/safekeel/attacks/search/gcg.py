@@ -4,7 +4,7 @@ behind the request, so that the target begins its turn by agreeing. It needs the
     repeat num_steps times:
         gradient of the loss of "I will give the steps … Here is how" by the one-hot choice of every suffix token
         search_width candidates: one position each, replaced by one of its top_k tokens along the negative gradient
-        suffix = the candidate with the smallest loss; the target is asked every num_steps / budget steps
+        suffix = the candidate with the smallest loss; between the first step and the last, the target is asked `budget` times
 
 Two things differ from the paper. The wanted beginning has a short thought before the answer, because a reasoning model
 reaches no answer without one. And candidates that the tokenizer does not read back from their text are dropped, as in
@@ -16,7 +16,6 @@ The paper optimises one suffix for many requests and models as well; here every 
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -66,10 +65,10 @@ class Gcg:
         suffix = loss.ids(START * self.suffix_length)[: self.suffix_length]
         seed, asked = context.rng.getrandbits(64), ""
         key = key_of({"gcg": asdict(self), "loss": loss.identity, "seed": seed})
-        every = math.ceil(self.num_steps / context.budget)
+        asks = asked_at(self.num_steps, context.budget)
         for step in range(self.num_steps + 1):
             text = loss.text(suffix)
-            if (step % every == 0 or step == self.num_steps) and text != asked:
+            if step in asks and text != asked:
                 asked = text
                 yield from ask_target([with_suffix(goal, text)], [f"step {step}"])
             if step == self.num_steps:
@@ -113,6 +112,12 @@ class Gcg:
             context.shared["gcg"] = SuffixLog(context.folder)
         log: SuffixLog = context.shared["gcg"]
         return log
+
+
+def asked_at(num_steps: int, budget: int) -> frozenset[int]:
+    """After which steps the target is asked: evenly over the run, the start and the end among them; the end alone where
+    it may be asked once."""
+    return frozenset({num_steps, *(place * num_steps // max(1, budget - 1) for place in range(budget - 1))})
 
 
 def with_suffix(goal: Prompt, text: str) -> tuple[Message, ...]:
