@@ -4,7 +4,8 @@ behind the request, so that the target begins its turn by agreeing. It needs the
     repeat num_steps times:
         gradient of the loss of "I will give the steps … Here is how" by the one-hot choice of every suffix token
         search_width candidates: one position each, replaced by one of its top_k tokens along the negative gradient
-        suffix = the candidate with the smallest loss; between the first step and the last, the target is asked `budget` times
+        suffix = the candidate with the smallest loss
+    the target is asked `budget` times, evenly from the first step to the last
 
 Two things differ from the paper. The wanted beginning has a short thought before the answer, because a reasoning model
 reaches no answer without one. And candidates that the tokenizer does not read back from their text are dropped, as in
