@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from safekeel.attacks.search import SearchConfig, search
 from safekeel.attacks.search.base import load_texts
@@ -138,3 +142,43 @@ def test_it_needs_weights_and_a_users_turn(engine: HfEngine, tmp_path: Path) -> 
     )
     with pytest.raises(DataError, match="expected the user's"):
         loss_of(engine, begun)
+
+
+REAL = Path(os.environ.get("SAFEKEEL_DATA", "/nonexistent")) / "tokenizers/r1-distill-qwen-reconstructed"
+TEMPLATES = sorted((Path(__file__).parents[1] / "data/templates").glob("*.jinja"))
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> HfEngine:
+    """R1-Distill-Qwen's tokenizer on a small model with random weights."""
+    folder = tmp_path_factory.mktemp("qwen")
+    shutil.copytree(REAL, folder, dirs_exist_ok=True)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    Qwen2ForCausalLM(Qwen2Config(vocab_size=152064, num_key_value_heads=1, **sizes)).save_pretrained(folder)
+    return HfEngine(folder)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs SAFEKEEL_DATA with tokenizers/r1-distill-qwen-reconstructed")
+@pytest.mark.parametrize("lang", ["en", "zh"])
+@pytest.mark.parametrize("template", [None, *TEMPLATES], ids=lambda path: path.stem if path else "own")
+def test_a_step_on_a_real_tokenizer_and_its_templates(qwen: HfEngine, template: Path | None, lang: Any) -> None:
+    """The suffix stands at the end of the user's turn, reads back, and the wanted turn begins as the model's would."""
+    own = qwen.tokenizer.chat_template
+    try:
+        if template is not None:
+            qwen.tokenizer.chat_template = template.read_text("utf-8")
+        prompt, texts = goal(7, lang), load_texts("gcg", lang)
+        loss = loss_of(qwen, prompt)
+        start = loss.ids(" !" * 6)
+        assert len(start) == 6 and loss.reads_back(start)
+        chosen, value = SMALL._step(start, loss, random.Random(0))
+        assert loss.reads_back(chosen) and len(chosen) == 6 and chosen != tuple(start) and 0 < value < 20
+        sent = generation_prompt(qwen.tokenizer, with_suffix(prompt, loss.text(chosen)))
+        assert prompt_ids(qwen.tokenizer, sent.text) == loss._prompt(chosen)
+        wanted = qwen.tokenizer.decode(loss._wanted)
+        assert wanted.endswith(texts["answer"])
+        assert (texts["thought"] in wanted) == (sent.state != "closed")
+        assert wanted.startswith("<think>") == (sent.state == "absent")
+    finally:
+        qwen.tokenizer.chat_template = own
