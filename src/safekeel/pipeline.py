@@ -93,9 +93,10 @@ class Pipeline:
             self._corpus()
             self.train("20-sft", "10-corpus")
             self.select("30-select", "20-sft")
-            self._rl(*run_rounds(self))
+            model, corpus = run_rounds(self)
+            self._rl(model, corpus)
             self._evaluate("60-eval-after", self.out / "40-rl/model", with_eligibility=False)
-            self._report()
+            self._report(model)
 
     def stage(self, folder: str, name: str, version: str, config: dict, inputs: list[str], seed: int) -> Stage | None:
         """The stage to run, or None when it is current."""
@@ -233,9 +234,9 @@ class Pipeline:
             grpo.run(config, stage, self.out / model, self.out / corpus, self.progress, base)
             self.done("40-rl")
 
-    def _report(self) -> None:
+    def _report(self, selected: str) -> None:
         config = self.recipe.report
-        inputs = ["05-eval-before", "60-eval-after", "30-select/candidates.json", "40-rl"]
+        inputs = ["05-eval-before", "60-eval-after", f"{Path(selected).parent}/candidates.json", "40-rl"]
         if self.recipe.rounds.num_rounds:
             inputs.append("rounds/curve.json")
         if stage := self.stage(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from safekeel.report import curves, rounds
+from safekeel.report.evidence import read_evidence
 
 
 def search(dsr: float, budget: int, **broken: int) -> dict[str, Any]:
@@ -58,3 +61,27 @@ def test_the_table_has_a_line_per_round_and_search_with_its_worst_case() -> None
 def test_the_figure_is_told_in_words() -> None:
     told = rounds.described(CURVE)
     assert "round 1, all families: 90.0% hold at 100 queries" in told and "base" not in told
+
+
+def test_training_and_selection_are_those_of_the_last_round(tmp_path: Path) -> None:
+    """The model at the end is the last round's: its candidates, its losses, and the time of every round."""
+
+    def station(folder: str, name: str, loss: float) -> None:
+        for stage in ("20-sft", "30-select"):
+            (tmp_path / folder / stage).mkdir(parents=True)
+            (tmp_path / folder / stage / "manifest.json").write_text(
+                json.dumps({"config_digest": ""}), "utf-8"
+            )
+        candidate = {"name": name, "safety": 1, "over_refusal": 0, "capability": 1, "pareto": True, "chosen": True}
+        (tmp_path / folder / "30-select/candidates.json").write_text(json.dumps({"candidates": [candidate]}), "utf-8")
+        (tmp_path / folder / "20-sft/metrics.jsonl").write_text(json.dumps({"step": 1, "loss": loss}) + "\n", "utf-8")
+
+    station(".", "first", 3.0)
+    station("rounds/01", "last", 2.0)
+    (tmp_path / "run.json").write_text("{}", "utf-8")
+    assert read_evidence(tmp_path).selection.candidates[0].name == "first"  # killed before the rounds' end
+    row = {"round": "01", "model": "rounds/01/30-select/model"}
+    (tmp_path / "rounds/curve.json").write_text(json.dumps([row]), "utf-8")
+    found = read_evidence(tmp_path)
+    assert found.selection.candidates[0].name == "last" and found.sft_metrics == [{"step": 1, "loss": 2.0}]
+    assert set(found.manifests) == {"20-sft", "30-select", "rounds/01/20-sft", "rounds/01/30-select"}

@@ -2,7 +2,8 @@
 
     05-eval-before, 60-eval-after   prompts, completions, verdicts, scores       (and families.json, of the base)
     20-sft, 40-rl                   metrics.jsonl        30-select   candidates.json        ablation.json
-    rounds/curve.json               where the run attacked and repaired its model
+    rounds/curve.json               where the run attacked and repaired its model; training and selection are then
+                                    those of the last round, which made the final model
 
 An evaluation or stage without a manifest has not finished and counts as not there; a file that is there and malformed
 is an error that names it.
@@ -101,32 +102,33 @@ def read_evidence(run_dir: Path) -> Evidence:
     run_dir = Path(run_dir)
     if not run_dir.is_dir():
         raise DataError(f"{run_dir} is no folder; expected a run folder, such as out/nano of `safekeel run`.")
+    found = [*run_dir.glob(f"*/{MANIFEST}"), *run_dir.glob(f"rounds/*/*/{MANIFEST}")]
     manifests = {
-        path.parent.name: read_manifest(path.parent)
-        for path in sorted(run_dir.glob(f"*/{MANIFEST}"))
+        path.parent.relative_to(run_dir).as_posix(): read_manifest(path.parent)
+        for path in sorted(found)
         if path.parent.name != REPORT
     }
     if not manifests and not (run_dir / "run.json").exists():
         raise DataError(
             f"{run_dir} holds no finished stage; expected a run folder, such as out/nano of `safekeel run`."
         )
+    rounds = _typed(run_dir / ROUNDS, _json(run_dir / ROUNDS, []), _ROUNDS)
+    select = run_dir / (Path(str(rounds[-1].get("model"))).parent if rounds else SELECT)
     return Evidence(
         run=str(_json(run_dir / "run.json", {}).get("run") or run_dir.resolve().name),
         run_dir=run_dir,
         before=read_evaluation(run_dir / BEFORE) if BEFORE in manifests else None,
         after=read_evaluation(run_dir / AFTER) if AFTER in manifests else None,
         families=_typed(run_dir / BEFORE / "families.json", _json(run_dir / BEFORE / "families.json", {}), _FAMILIES),
-        selection=_typed(
-            run_dir / SELECT / "candidates.json", _json(run_dir / SELECT / "candidates.json", {}), _SELECTION
-        ),
-        select_config=_json(run_dir / SELECT / "config.json", {}),
-        sft_metrics=_metrics(run_dir / "20-sft/metrics.jsonl"),
+        selection=_typed(select / "candidates.json", _json(select / "candidates.json", {}), _SELECTION),
+        select_config=_json(select / "config.json", {}),
+        sft_metrics=_metrics(select.parent / "20-sft/metrics.jsonl"),
         rl_metrics=_metrics(run_dir / RL / "metrics.jsonl"),
         rl_config=_json(run_dir / RL / "config.json", {}),
         ablation=_typed(
             run_dir / "ablation.json", _json(run_dir / "ablation.json", {"rows": {}}).get("rows"), _ABLATION
         ),
-        rounds=_typed(run_dir / ROUNDS, _json(run_dir / ROUNDS, []), _ROUNDS),
+        rounds=rounds,
         manifests=manifests,
     )
 

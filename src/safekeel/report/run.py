@@ -14,7 +14,7 @@ from safekeel.config import StageConfig
 from safekeel.report.gate import load_rules
 from safekeel.report.render import render
 
-STAGE, VERSION = "report", "2"
+STAGE, VERSION = "report", "3"
 
 
 class ReportConfig(StageConfig):
