@@ -69,9 +69,7 @@ def test_training_and_selection_are_those_of_the_last_round(tmp_path: Path) -> N
     def station(folder: str, name: str, loss: float) -> None:
         for stage in ("20-sft", "30-select"):
             (tmp_path / folder / stage).mkdir(parents=True)
-            (tmp_path / folder / stage / "manifest.json").write_text(
-                json.dumps({"config_digest": ""}), "utf-8"
-            )
+            (tmp_path / folder / stage / "manifest.json").write_text(json.dumps({"config_digest": ""}), "utf-8")
         candidate = {"name": name, "safety": 1, "over_refusal": 0, "capability": 1, "pareto": True, "chosen": True}
         (tmp_path / folder / "30-select/candidates.json").write_text(json.dumps({"candidates": [candidate]}), "utf-8")
         (tmp_path / folder / "20-sft/metrics.jsonl").write_text(json.dumps({"step": 1, "loss": loss}) + "\n", "utf-8")

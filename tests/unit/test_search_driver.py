@@ -403,3 +403,18 @@ def test_the_estimate_is_an_upper_bound(name: str, tmp_path: Path) -> None:
     assert 0 < found.counts["target_calls"] <= most.target_calls == 36
     if name in ("pair", "crescendo", "gptfuzzer"):  # TAP and its pruned branches: see the strategies' tests
         assert found.counts["attacker_calls"] <= most.attacker_calls
+
+
+def test_progress_counts_calls_against_what_may_still_be_spent(tmp_path: Path) -> None:
+    told: list[tuple[int, int, str]] = []
+
+    def progress(label: str, done: int, total: int, note: str = "", **_: Any) -> None:
+        assert label == "search counting, calls"
+        told.append((done, total, note))
+
+    goals, config = [goal(n) for n in range(3)], SearchConfig(budget=10, batch_size=2)
+    search(Counting(), goals, breaks_at({"goal-0": 0}), TextJudge(), config, tmp_path, progress=progress)
+    assert told[0] == (2, 21, "1 of 3 goals broken")  # the goal that ended leaves nine calls of its budget
+    assert told[-1] == (21, 21, "1 of 3 goals broken") and [done for done, _, _ in told] == sorted(
+        {d for d, *_ in told}
+    )

@@ -115,16 +115,17 @@ class _Driver:
         self.attacker_batch_size = batch_size_of(attacker, config.attacker_batch_size) if attacker else 1
         self.for_target, self.for_attacker = Waiting(), Waiting()
         self.counts: Counter[str] = Counter()
-        self.num_goals = self.under_way = 0
+        self.runs: list[GoalRun] = []
+        self.under_way = 0
         self._outages = 0
 
     def run(self, goals: Sequence[Prompt], families: Sequence[AttackFamily]) -> SearchResult:
         """Until every goal has ended."""
         started = time.perf_counter()
         shared: dict[str, Any] = {}
-        runs = [self._goal_run(index, goal, families, shared) for index, goal in enumerate(goals)]
-        self.num_goals = self.under_way = len(runs)
-        for run in runs:
+        self.runs = [self._goal_run(index, goal, families, shared) for index, goal in enumerate(goals)]
+        self.under_way = len(self.runs)
+        for run in self.runs:
             self._advance(run)
         while self.for_target or self.for_attacker:
             if self.for_target and (len(self.for_target) >= self.batch_size or not self.for_attacker):
@@ -132,7 +133,7 @@ class _Driver:
             else:
                 self._ask_attacker(self.for_attacker.take(self.attacker_batch_size))
         self.queries.finish()
-        outcomes = [self._outcome(run) for run in runs]
+        outcomes = [self._outcome(run) for run in self.runs]
         return SearchResult(self.strategy.name, self.queries.rows, outcomes, self._summary(outcomes, started))
 
     def _goal_run(self, index: int, goal: Prompt, families: Sequence[AttackFamily], shared: dict[str, Any]) -> GoalRun:
@@ -153,10 +154,6 @@ class _Driver:
         request = run.next_request(width)
         if request is None:
             self.under_way -= 1
-            if self.progress is not None and self.config.stop_at_success:
-                label, ended = f"search {self.strategy.name}", self.num_goals - self.under_way
-                note = f"{self.counts['successes']} succeeded, {self.counts['target_calls']} calls"
-                self.progress(label, ended, self.num_goals, note=note)
         elif isinstance(request, AskTarget):
             for place, (messages, label) in enumerate(zip(request.conversations, request.labels, strict=False)):
                 self.for_target.put(run, place, messages, label, self.config.sampling)
@@ -187,9 +184,11 @@ class _Driver:
             ask.goal.add(row)
             ask.deliver(Reply(completion, row.answer_label, row.thought_label, row.score, row.number_of_queries))
         self._go_on(asks)
-        if self.progress is not None and not self.config.stop_at_success:  # all goals end together: count calls
-            asked, most = self.counts["target_calls"], self.num_goals * self.config.budget
-            self.progress(f"search {self.strategy.name}", asked, most, note=f"{self.counts['successes']} goals broken")
+        if self.progress is not None:
+            asked = self.counts["target_calls"]
+            open_ = sum(run.context.left for run in self.runs if run.status is None)  # budget that may still be spent
+            note = f"{self.counts['successes']} of {len(self.runs)} goals broken"
+            self.progress(f"search {self.strategy.name}, calls", asked, asked + open_, note=note)
 
     def _ask_attacker(self, asks: list[Ask]) -> None:
         """One batch of the attacker. What it fails to answer is an empty string, counted and never an exception."""
