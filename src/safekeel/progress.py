@@ -47,6 +47,7 @@ class ProgressReporter:
         )
         self._tasks: dict[str, TaskID] = {}
         self._started: dict[str, tuple[float, int]] = {}
+        self._last: dict[str, tuple[int, int]] = {}
         self._last_line: dict[str, float] = {}
 
     def __enter__(self) -> ProgressReporter:
@@ -63,9 +64,11 @@ class ProgressReporter:
         """See `Progress`."""
         now = time.monotonic()
         # The rate counts from where this process started, not from what an earlier one had done.
-        if done <= self._started.get(label, (now, done - 1))[1]:  # the same work begins again, on other rows
-            del self._started[label]
+        before, whole = self._last.get(label, (0, total))
+        if done < before or before >= whole:  # the same work begins again, on other rows
+            self._started.pop(label, None)
             self._last_line.pop(label, None)
+        self._last[label] = done, total
         started, first = self._started.setdefault(label, (now, done - 1))
         rate = (done - first) / max(now - started, 1e-6) if now > started else 0.0
         text = " ".join([f"{rate:.1f}/s", *([f"loss {value:.3f}"] if value else []), *([note] if note else [])])
