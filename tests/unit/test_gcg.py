@@ -88,7 +88,13 @@ def test_steps_are_kept_and_not_taken_again(engine: HfEngine, tmp_path: Path, mo
     config = SearchConfig(budget=2, stop_at_success=False)
     goals = [goal(0), goal(1, "zh")]
     judge = TextJudge()
-    first = search(SMALL, goals, engine, judge, config, tmp_path)
+    told: list[tuple[str, int, int]] = []
+
+    def progress(label: str, done: int, total: int, value: float = 0.0, note: str = "") -> None:
+        told.append((label, done, total))
+
+    first = search(SMALL, goals, engine, judge, config, tmp_path, progress=progress)
+    assert [each[1:] for each in told if each[0] == "gcg, steps"] == [(n, 8) for n in range(1, 9)]
     rows = read_jsonl(tmp_path / SUFFIXES, SuffixRow)
     assert sorted((row.goal_id, row.step) for row in rows) == sorted((g.id, n) for g in goals for n in range(4))
     assert [row.label for row in first.rows if row.goal_id == goals[0].id] == ["step 0", "step 4"]

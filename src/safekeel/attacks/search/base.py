@@ -132,6 +132,8 @@ class Context:
     folder: Path | None = None
     """Where a strategy may keep what it computed, so that it is not computed again after a kill."""
     progress: Progress | None = None
+    num_goals: int = 1
+    """Of the whole search."""
     asked: int = 0
     width: int = 1
     """Conversations to ask at once so that the target's batch is full: more than 1 when few goals are left."""

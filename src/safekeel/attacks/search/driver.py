@@ -123,7 +123,8 @@ class _Driver:
         """Until every goal has ended."""
         started = time.perf_counter()
         shared: dict[str, Any] = {}
-        self.runs = [self._goal_run(index, goal, families, shared) for index, goal in enumerate(goals)]
+        found = (self._goal_run(index, goal, families, shared, len(goals)) for index, goal in enumerate(goals))
+        self.runs = list(found)
         self.under_way = len(self.runs)
         for run in self.runs:
             self._advance(run)
@@ -136,7 +137,9 @@ class _Driver:
         outcomes = [self._outcome(run) for run in self.runs]
         return SearchResult(self.strategy.name, self.queries.rows, outcomes, self._summary(outcomes, started))
 
-    def _goal_run(self, index: int, goal: Prompt, families: Sequence[AttackFamily], shared: dict[str, Any]) -> GoalRun:
+    def _goal_run(
+        self, index: int, goal: Prompt, families: Sequence[AttackFamily], shared: dict[str, Any], num_goals: int
+    ) -> GoalRun:
         config = self.config
         rng = random.Random(f"{config.seed}/{self.strategy.name}/{goal.id}")
         context = Context(
@@ -144,7 +147,7 @@ class _Driver:
         )
         if self.strategy.forward_passes:
             context.target, context.think, context.folder = self.target, config.sampling.think, self.folder
-            context.progress = self.progress
+            context.progress, context.num_goals = self.progress, num_goals
         limit = round(config.attacker_calls_per_query * config.budget) + ATTACKER_SLACK
         return GoalRun(index, goal, context, self.strategy.run(goal, context), limit, config.stop_at_success)
 

@@ -82,8 +82,7 @@ class Gcg:
                 if log:
                     log.add(row)
             suffix = list(row.suffix)
-            if context.progress is not None:
-                context.progress(f"gcg {goal.id}", step + 1, self.num_steps, note=f"loss {row.loss:.3f}")
+            self._report(context, f"{goal.id}, step {step + 1}, loss {row.loss:.3f}")
 
     def _step(self, suffix: Sequence[int], loss: SuffixLoss, rng: random.Random) -> tuple[tuple[int, ...], float]:
         """The best of the candidates around a suffix, and its loss: better or worse than before, as in the paper."""
@@ -97,6 +96,12 @@ class Gcg:
         losses = loss.losses(candidates)
         place = min(range(len(losses)), key=losses.__getitem__)
         return candidates[place], losses[place]
+
+    def _report(self, context: Context, note: str) -> None:
+        """One line for all goals, which take turns; those that break early leave their steps undone."""
+        done = context.shared["gcg/steps"] = context.shared.get("gcg/steps", 0) + 1
+        if context.progress is not None:
+            context.progress("gcg, steps", done, context.num_goals * self.num_steps, note=note)
 
     def _loss(self, goal: Prompt, context: Context) -> SuffixLoss:
         from safekeel.engines.suffix_loss import SuffixLoss  # torch: only where there are weights
