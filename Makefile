@@ -1,7 +1,7 @@
 # Tools come from .venv where there is one (runs/test.sh makes it), else from the active environment.
 BIN := $(if $(wildcard .venv/bin/python),.venv/bin/,)
 
-.PHONY: check test test-all bench bench-endpoint bench-judging bench-local bench-coverage bench-ablation bench-corpus
+.PHONY: check test test-all bench bench-endpoint bench-judging bench-local bench-coverage bench-ablation bench-attacks bench-corpus bench-methods
 
 check: ## style and types
 	$(BIN)ruff check .
@@ -33,6 +33,10 @@ bench-methods: ## the table of training methods in the README (57 min of CPU to 
 
 bench-ablation: ## what each station of the loop adds, for a run's report (15 min)
 	$(BIN)python benchmarks/ablation.py
+
+bench-attacks: ## conversations dressed per second, and where a search spends its time (5 min)
+	$(BIN)python benchmarks/transforms.py
+	$(BIN)python benchmarks/search_profile.py
 
 bench-corpus: ## a million prompts through the corpus steps, beside datatrove with DATATROVE=its python (10 min)
 	$(BIN)python benchmarks/corpus_speed.py $(if $(DATATROVE),--datatrove-python $(DATATROVE))
