@@ -9,10 +9,10 @@ check: ## style and types
 	$(BIN)mypy
 
 test: check ## everything that takes seconds
-	$(BIN)python -m pytest -m "not slow"
+	$(BIN)python -m pytest -n auto --dist loadfile -m "not slow"
 
 test-all: check ## with the tests that train
-	$(BIN)python -m pytest
+	$(BIN)python -m pytest -n auto --dist loadfile
 
 bench: bench-endpoint bench-judging bench-local bench-coverage ## speed and coverage; prints numbers, asserts none
 

@@ -28,5 +28,7 @@ step() { # NAME COMMAND…
 step "style" ruff check .
 step "format" ruff format --check .
 step "types" mypy
-step "tests" pytest ${selection[@]+"${selection[@]}"} "$@"
+# A worker per core, a file at a time (its fixtures are shared); torch's own threads would fight the workers for cores.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+step "tests" pytest -n auto --maxprocesses 4 --dist loadfile ${selection[@]+"${selection[@]}"} "$@"
 exit "$status"
