@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,19 @@ def command(*arguments: str) -> list[str]:
 def environment() -> dict[str, str]:
     """Offline, as a user without a network would be."""
     return {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    """Begin the command line, to be stopped in the middle: its stderr is a pipe, its stdout goes nowhere."""
+    return subprocess.Popen(
+        command(*arguments),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        # A shell that runs the tests in the background has them ignore it, and so would the command.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def safekeel(*arguments: str, timeout: float = 420) -> subprocess.CompletedProcess[str]:

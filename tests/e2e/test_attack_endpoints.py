@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -25,7 +24,7 @@ from safekeel.errors import EngineError
 from safekeel.records import Prompt, read_jsonl
 from tests.attack_voices import NUM_GOALS
 from tests.endpoint import Server, endpoint
-from tests.helpers import command, environment, safekeel
+from tests.helpers import safekeel, start
 
 FAMILIES, BUDGET, IN_FLIGHT = ("fiction", "leet"), 6, 2
 IN_PACK = NUM_GOALS * (1 + len(FAMILIES))
@@ -80,9 +79,7 @@ def test_stopped_in_the_middle_and_run_again(
 ) -> None:
     out = tmp_path / "attack"
     before = world.requests()
-    process = subprocess.Popen(
-        command(*world.arguments(out)), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    process = start(*world.arguments(out))
     while rows(out / name) < after:
         assert process.poll() is None
         time.sleep(0.005)

@@ -12,7 +12,7 @@ import pytest
 
 from safekeel.pipeline import STAGES
 from safekeel.records import Completion, read_jsonl
-from tests.helpers import command, environment, safekeel, tiny_arguments
+from tests.helpers import command, environment, safekeel, start, tiny_arguments
 
 SHORT = ("00-base", "10-corpus", "30-select", "90-report")
 
@@ -24,14 +24,7 @@ def interrupt_in(stage: str, out: Path, how: signal.Signals, delay: float) -> tu
     first stage after it that runs is stopped. Returns the exit code and everything written to stderr.
     """
     turns = tuple(f"{name}: running" for name in STAGES[STAGES.index(stage) :])
-    process = subprocess.Popen(
-        command(*tiny_arguments(out)),
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-        # A shell that runs the tests in the background has them ignore it, and so would the command.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    process = start(*tiny_arguments(out))
     assert process.stderr is not None
     lines: list[str] = []
     for line in process.stderr:
