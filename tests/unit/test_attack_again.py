@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from safekeel.artifact import read_manifest, sha256_file
-from safekeel.attack_run import again, command
+from safekeel.attack_run import command
 from safekeel.attack_run.again import is_attack, page_again
 from safekeel.attack_run.command import attack_model
 from safekeel.attack_run.goals import GoalRequest
@@ -194,4 +194,3 @@ def test_other_folders_are_no_attacks(tmp_path: Path) -> None:
     assert not is_attack(tmp_path) and not is_attack(tmp_path / "nowhere")
     (tmp_path / "manifest.json").write_text('{"stage": "eval", "config_digest": "x"}', "utf-8")
     assert not is_attack(tmp_path)
-    assert again.STAGE == command.STAGE

@@ -76,7 +76,7 @@ def test_a_round_on_the_base_breaks_goals_and_the_corpus_grows_by_pairs(words: W
     families = [ATTACKS.get(name) for name in SEEN_FAMILIES]
     config = rounds.RoundsConfig().search(4, ("train",), 0, MAX_TOKENS)
     attack = Stage(tmp_path / "attack", rounds.STAGE, rounds.VERSION, {}, [], 0, "test")
-    rounds.run(config, attack, goals, families, engine, judge, quiet)
+    rounds.run(config, attack, goals, families, engine, judge, quiet, 100)
     finds, twins = (read_jsonl(attack.dir / name, Prompt) for name in (rounds.FINDS, rounds.TWINS))
     assert len(finds) == len(twins) == read_manifest(attack.dir)["counts"]["finds"] >= 4  # the base complies
     assert {find.attack.params["label"].split(":")[1] for find in finds if find.attack} == {"train"}
@@ -158,4 +158,4 @@ def test_no_goals_is_an_error(tmp_path: Path, words: Words) -> None:
     stage = Stage(tmp_path / "attack", rounds.STAGE, rounds.VERSION, {}, [], 0, "test")
     config = rounds.RoundsConfig().search(1, ("train",), 0, MAX_TOKENS)
     with pytest.raises(DataError, match=r"rounds\.num_goals"):
-        rounds.run(config, stage, [], [], open_engine(f"hf:{shipped_checkpoint()}"), NanoJudge(words), quiet)
+        rounds.run(config, stage, [], [], open_engine(f"hf:{shipped_checkpoint()}"), NanoJudge(words), quiet, 1)

@@ -8,11 +8,9 @@ from pathlib import Path
 from safekeel.artifact import CONFIG, MANIFEST, STARTED, atomic_write_json, read_manifest, run_lock
 from safekeel.attack_run.report import ATTACK_HTML, PAGE, write_report
 from safekeel.attack_run.sources import read_sources
+from safekeel.attack_run.stage import STAGE
 from safekeel.errors import DataError
 from safekeel.files import make_folder, read_json, sha256_file
-
-STAGE = "attack"
-"""As `attack_run.command` names its folders."""
 
 
 def is_attack(folder: Path) -> bool:

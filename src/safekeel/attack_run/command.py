@@ -13,7 +13,7 @@ from safekeel.attack_run.pack import DIRECT, PREFIX, write_pack
 from safekeel.attack_run.prepare import AttackRequest, Prepared, Say, prepare
 from safekeel.attack_run.report import Sources, write_report
 from safekeel.attack_run.search import check_attacker, run_searches
-from safekeel.attack_run.stage import SharedStage
+from safekeel.attack_run.stage import STAGE, SharedStage
 from safekeel.attacks.search.driver import CALLS, QUERIES
 from safekeel.attacks.search.log import failed_calls, forget_failures
 from safekeel.attacks.search.suffix_log import SUFFIXES
@@ -28,7 +28,7 @@ from safekeel.judges.open import notice
 from safekeel.progress import ProgressReporter
 from safekeel.records import Completion, read_jsonl
 
-STAGE, VERSION = "attack", "1"
+VERSION = "1"
 ALL_FAMILIES = f"{PREFIX}all"
 """The pool of every family without the baseline, in `scores.json`."""
 FAILED_CALLS = "failed_calls"

@@ -10,10 +10,8 @@ from typing import Any
 from safekeel.attacks.search.base import Strategy
 from safekeel.errors import UsageError, nearest, shown
 
-NOT_PARAMETERS = frozenset(
-    {"name", "goal", "source", "languages", "needs_attacker", "attacker_calls_per_query", "forward_passes", "cost"}
-)
-"""What a strategy says about itself (`attacks.search.base.Strategy`)."""
+NOT_PARAMETERS = frozenset(name for name, member in vars(Strategy).items() if isinstance(member, property))
+"""What a strategy says about itself."""
 
 
 def parameters(strategy: Strategy) -> dict[str, int | float | bool]:

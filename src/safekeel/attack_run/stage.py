@@ -9,6 +9,8 @@ from typing import Any
 
 from safekeel.artifact import Stage
 
+STAGE = "attack"
+
 
 @dataclass
 class SharedStage(Stage):

@@ -88,12 +88,13 @@ def run(
     target: Engine,
     judge: Judge,
     progress: Progress,
-    max_finds: int = 300,
+    max_finds: int,
 ) -> SearchResult:
     """Fill the stage folder; killed, it continues without asking twice.
 
     Args:
         config: its goals spend their budget (`stop_at_success` false), or end with their first success.
+        max_finds: see `RoundsConfig.max_finds`.
 
     Raises:
         DataError: no goals.

@@ -60,8 +60,6 @@ class SuffixLoss:
         elif rendered.state != "open":
             wanted = f"{OPEN}\n{wanted}"
         self._wanted = self.ids(wanted)
-        self.num_tokens = 0
-        """Positions computed so far, forward and backward alike."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -138,7 +136,6 @@ class SuffixLoss:
         """Per row of `input_ids` (rows, positions) or `inputs_embeds` (rows, positions, size)."""
         (given,) = inputs.values()
         num_wanted = len(self._wanted)
-        self.num_tokens += given.shape[0] * given.shape[1]
         try:
             logits = self._model(**inputs, use_cache=False).logits[:, -num_wanted - 1 : -1]
         except torch.OutOfMemoryError as error:

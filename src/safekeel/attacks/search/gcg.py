@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, cast
 
 from safekeel.attacks.search.base import Context, Steps, ask_target
 from safekeel.attacks.search.suffix_log import SuffixLog, SuffixRow, key_of
-from safekeel.errors import DataError
 from safekeel.records import Lang, Message, Prompt
 
 if TYPE_CHECKING:
@@ -127,12 +126,6 @@ def asked_at(num_steps: int, budget: int) -> frozenset[int]:
 
 
 def with_suffix(goal: Prompt, text: str) -> tuple[Message, ...]:
-    """The goal's conversation with a suffix behind its last user turn.
-
-    Raises:
-        DataError: it does not end with the user's turn.
-    """
+    """The goal's conversation with a suffix behind its last turn, the user's (`SuffixLoss` has checked that)."""
     last = goal.messages[-1]
-    if last.role != "user":
-        raise DataError(f"goal {goal.id} ends with the {last.role}'s turn; expected the user's, for a suffix.")
     return (*goal.messages[:-1], Message(role="user", content=last.content + text))
